@@ -1,0 +1,405 @@
+"""The laws of a perturbation set, over every set, NumPy and torch, float32 and float64, vectors and images."""
+
+from itertools import product
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import optimize
+
+from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Swap, Union, parse
+
+BALLS = [Linf(0.3), L2(1.0), L1(2.0), Lp(1.5, 0.7), Lp(3, 1.2), Lp(1.05, 2.0), Lp(40, 0.3), Linf(0), L1(0)]
+HULLS = [
+    Affine(Linf(0.3), L1(2.0)),
+    Affine(L2(1.0), Linf(0.3)),
+    Affine(L2(1.0), L1(1.5)),
+    Affine(L1(1.0), L1(2.0)),
+    Affine(Linf(0.3), Lp(1.5, 1.0)),
+]
+UNIONS = [Union((Linf(0.3), L1(2.0))), Union((Linf(0.3), L2(1.0), L1(2.0)))]
+CONVEX = BALLS + HULLS
+ADDITIVE = CONVEX + UNIONS
+MOVES = [RotationTranslation(3, 30), RotationTranslation(0, 10), RotationTranslation(2, 0), Swap(4), Swap(0)]
+KINDS = list(product((np.float32, np.float64), (False, True)))  # dtype, torch?
+
+
+def batch(dtype, as_torch, shape=(6, 1, 3, 4), seed=0, scale=1.0):
+    z = (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+    z[0] = 0.0
+    z[1] *= 1e-3  # inside most sets
+    return torch.from_numpy(z) if as_torch else z
+
+
+def value(array):
+    """As float64 NumPy, flattened per example."""
+    array = np.asarray(array, dtype=np.float64)
+    return array.reshape(len(array), -1)
+
+
+def inner(a, b):
+    return (value(a) * value(b)).sum(axis=1)
+
+
+@pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
+@pytest.mark.parametrize("S", ADDITIVE, ids=str)
+def test_sample_argmax_and_project_lie_in_the_set(S, dtype, as_torch):
+    z = batch(dtype, as_torch)
+    for r in (S.sample(z, np.random.default_rng(1)), S.argmax(z), S.project(z)):
+        assert type(r) is type(z) and r.shape == z.shape and r.dtype == z.dtype
+        assert np.all(np.asarray(S.contains(r)))
+        assert np.all(np.isfinite(value(r)))
+
+
+@pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
+@pytest.mark.parametrize("S", ADDITIVE, ids=str)
+def test_argmax_attains_the_support_and_nothing_exceeds_it(S, dtype, as_torch):
+    w = batch(dtype, as_torch)
+    support = value(S.support(w)[:, None])[:, 0]
+    rtol = 2e-6 if dtype == np.float32 else 1e-12  # a dozen roundings of the dtype
+    np.testing.assert_allclose(inner(w, S.argmax(w)), support, rtol=rtol, atol=1e-30)
+    for seed in range(20):
+        r = S.sample(w, np.random.default_rng(seed))
+        assert np.all(inner(w, r) <= support * (1 + rtol) + 1e-30)
+
+
+@pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("S", CONVEX, ids=str)
+def test_project_meets_the_optimality_condition(S, scale, dtype, as_torch):
+    """p = project(z) if and only if p is in S and <z - p, p> = support(z - p): rescaling would fail this."""
+    z = batch(dtype, as_torch, scale=scale)
+    p = S.project(z)
+    gap = value(z) - value(p)
+    # In float32 p itself is rounded, which moves <z - p, p> by a rounding of |z|·|p| per entry.
+    tol = (4e-6 if dtype == np.float32 else 1e-9) * np.linalg.norm(value(z), axis=1) * np.linalg.norm(value(p), axis=1)
+    assert np.all(np.abs((gap * value(p)).sum(axis=1) - S.support(gap)) <= tol + 1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
+@pytest.mark.parametrize("S", ADDITIVE, ids=str)
+def test_project_fixes_the_set(S, dtype, as_torch):
+    r = S.sample(batch(dtype, as_torch), np.random.default_rng(3))
+    rtol = 1e-6 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(value(S.project(r)), value(r), rtol=rtol, atol=rtol)
+    inside = S.sample(batch(dtype, as_torch), np.random.default_rng(3)) * 0.9
+    assert np.array_equal(value(S.project(inside)), value(inside))
+
+
+@pytest.mark.parametrize("S", UNIONS, ids=str)
+def test_union_projects_on_the_nearest_member(S):
+    z = batch(np.float64, False, scale=2.0)
+    distance = np.linalg.norm(value(z - S.project(z)), axis=1)
+    each = [np.linalg.norm(value(z - member.project(z)), axis=1) for member in S.sets]
+    np.testing.assert_allclose(distance, np.min(each, axis=0), rtol=1e-12)
+
+
+def brute_force_projection(S, z):
+    """The nearest point of an lp ball or hull to z by a general-purpose solver that knows only the norms."""
+    n = len(z)
+    constraint = {"type": "ineq"}
+    if isinstance(S, Affine):  # variables r_1, r_2, beta
+        size = 2 * n + 1
+        constraints = [
+            {**constraint, "fun": lambda v: v[-1] * S.a.eps - np.linalg.norm(v[:n], S.a.p)},
+            {**constraint, "fun": lambda v: (1 - v[-1]) * S.b.eps - np.linalg.norm(v[n:-1], S.b.p)},
+        ]
+        objective = lambda v: ((v[:n] + v[n:-1] - z) ** 2).sum()  # noqa: E731
+        bounds = [(None, None)] * (2 * n) + [(0, 1)]
+        start = np.concatenate([z * 0.01, z * 0.01, [0.5]])
+    else:
+        size = n
+        constraints = [{**constraint, "fun": lambda v: S.eps - np.linalg.norm(v, S.p)}]
+        objective, bounds, start = lambda v: ((v - z) ** 2).sum(), None, z * 0.01
+    assert len(start) == size
+    found = optimize.minimize(
+        objective,
+        start,
+        bounds=bounds,
+        constraints=constraints,
+        method="SLSQP",
+        options={"maxiter": 500, "ftol": 1e-14},
+    )
+    return found.x if size == n else found.x[:n] + found.x[n:-1]
+
+
+@pytest.mark.parametrize("S", [L2(1.0), Lp(1.5, 0.7), Lp(3, 1.2), HULLS[2]], ids=str)
+def test_project_against_a_general_solver(S):
+    rng = np.random.default_rng(7)
+    for _ in range(5):
+        z = rng.normal(size=4) * 2
+        ours, theirs = S.project(z[None])[0], brute_force_projection(S, z)
+        assert ((ours - z) ** 2).sum() <= ((theirs - z) ** 2).sum() + 1e-6  # the solver may leave the set by 1e-7
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)  # the solver's own precision near kinks
+
+
+def duchi(z, eps):
+    """Figure 1 of Duchi et al. (2008), by the letter, one vector at a time."""
+    if np.abs(z).sum() <= eps:
+        return z
+    mu = np.sort(np.abs(z))[::-1]
+    rho = max(j for j in range(1, len(z) + 1) if mu[j - 1] - (mu[:j].sum() - eps) / j > 0)
+    theta = (mu[:rho].sum() - eps) / rho
+    return np.sign(z) * np.maximum(np.abs(z) - theta, 0)
+
+
+def quadratic_program(z, eps):
+    """The nearest point of the l1 ball by brute force: every choice of support, the best feasible one."""
+    best, n = None, len(z)
+    for kept in product((False, True), repeat=n):
+        kept = np.array(kept)
+        if not kept.any():
+            continue
+        r = np.zeros(n)
+        r[kept] = (np.abs(z[kept]) - (np.abs(z[kept]).sum() - eps) / kept.sum()) * np.sign(z[kept])
+        feasible = np.abs(r).sum() <= eps * (1 + 1e-12)
+        if feasible and (best is None or ((r - z) ** 2).sum() < ((best - z) ** 2).sum()):
+            best = r
+    return best
+
+
+def test_l1_projection_is_that_of_duchi_and_of_brute_force():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 6, 9):
+        for eps in (0.05, 1.0, 3.0):
+            z = rng.normal(size=n) * 2
+            if n > 2:
+                z[1] = z[0]  # ties
+            ours = L1(eps).project(z[None])[0]
+            np.testing.assert_allclose(ours, duchi(z, eps), atol=1e-14)
+            if np.abs(z).sum() > eps:
+                np.testing.assert_allclose(ours, quadratic_program(z, eps), atol=1e-12)
+
+
+FLOATS = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    z=arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 12)), elements=FLOATS),
+    p=st.sampled_from([1.0, 2.0, inf, 1.2, 5.0]),
+    eps=st.floats(1e-6, 1e6),
+)
+def test_projection_laws_hold_for_any_numbers(z, p, eps):
+    S = Lp(p, eps)
+    r = S.project(z)
+    assert S.contains(r).all()
+    gap = z - r
+    size = np.linalg.norm(z, axis=1) * np.linalg.norm(r, axis=1)
+    assert np.all(np.abs((gap * r).sum(axis=1) - S.support(gap)) <= 1e-9 * size + 1e-300)
+    assert np.array_equal(np.sign(r) * np.sign(z) >= 0, np.ones_like(z, dtype=bool))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    w=arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 12)), elements=FLOATS),
+    p=st.floats(1, 1e3) | st.just(inf),
+    eps=st.floats(0, 1e6),
+)
+def test_duality_holds_for_any_numbers(w, p, eps):
+    S = Lp(p, eps)
+    r = S.argmax(w)
+    assert S.contains(r).all()
+    np.testing.assert_allclose((w * r).sum(axis=1), S.support(w), rtol=1e-9, atol=1e-300)
+    assert np.all(S.scaled(0.5).support(w) == pytest.approx(0.5 * S.support(w)))
+
+
+@pytest.mark.parametrize("S", ADDITIVE, ids=str)
+def test_numpy_and_torch_agree(S):
+    z, w = batch(np.float64, False), batch(np.float64, True)
+    for ours, theirs in (
+        (S.project(z), S.project(w)),
+        (S.argmax(z), S.argmax(w)),
+        (S.support(z)[:, None], S.support(w)[:, None]),
+        (S.sample(z, np.random.default_rng(5)), S.sample(w, np.random.default_rng(5))),
+    ):
+        np.testing.assert_allclose(value(ours), value(theirs), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("S", [S for S in ADDITIVE if not isinstance(S, Union)], ids=str)
+def test_scaled_is_membership_at_the_scaled_radius(S):
+    z = batch(np.float64, False)
+    r = S.argmax(z)[2:]  # on the boundary
+    if S.support(z)[2:].max() > 0:
+        assert S.scaled(1).contains(r).all() and not S.scaled(0.99).contains(r).any()
+        assert S.scaled(0.5).contains(0.5 * r).all()
+
+
+def test_affine_contains_exactly_the_mixtures():
+    """Against a direct scan over β of the least l1 norm that is left when linf takes its share."""
+    S = Affine(Linf(0.5), L1(2.0))
+    r = np.random.default_rng(0).normal(size=(400, 3))
+    betas = np.linspace(0, 1, 2001)
+    left = np.maximum(np.abs(r)[:, None, :] - 0.5 * betas[None, :, None], 0).sum(axis=2)
+    slack = (2.0 * (1 - betas) - left).max(axis=1)
+    clear = np.abs(slack) > 1e-2  # the scan's resolution
+    assert np.array_equal(S.contains(r)[clear], slack[clear] > 0)
+    assert 20 < (slack[clear] > 0).sum() < 380
+
+
+# ---- sets that move features ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+@pytest.mark.parametrize("S", MOVES, ids=str)
+def test_moves_sample_and_grid_lie_in_the_set(S, as_torch):
+    x = batch(np.float32, as_torch, shape=(6, 1, 8, 8) if S.name == "rt" else (6, 9))
+    r = S.sample(x, np.random.default_rng(0))
+    assert np.all(np.asarray(S.contains(r)))
+    assert S.contains(S.grid()).all()
+    moved = S.apply(x, r)
+    assert moved.shape == x.shape and moved.dtype == x.dtype and type(moved) is type(x)
+
+
+def test_swap_is_a_permutation_that_moves_x0():
+    x = np.arange(12.0).reshape(2, 6)
+    assert np.array_equal(Swap(5).apply(x, np.array([0, 3])), [[0, 1, 2, 3, 4, 5], [9, 7, 8, 6, 10, 11]])
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 28, 28), (3, 3, 17, 32), (2, 2, 5, 5)])
+def test_rotation_in_torch_is_that_of_scipy(shape):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=shape)
+    S = RotationTranslation(3, 180)
+    r = S.sample(x, rng)
+    np.testing.assert_allclose(S.apply(torch.from_numpy(x), torch.from_numpy(r)).numpy(), S.apply(x, r), atol=1e-12)
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_rotation_signs_and_order(as_torch):
+    """dx moves right, dy down, a positive angle turns counter-clockwise as displayed, and the shift comes last."""
+    x = np.random.default_rng(0).uniform(size=(1, 1, 9, 9))
+    x[..., :2, :] = x[..., -2:, :] = x[..., :, :2] = x[..., :, -2:] = 0  # room to shift
+    S = RotationTranslation(2, 90)
+
+    def moved(*r):
+        y, r = (torch.from_numpy(x), torch.tensor([r], dtype=torch.float64)) if as_torch else (x, np.array([r]))
+        return np.asarray(S.apply(y, r))[0, 0]
+
+    image = x[0, 0]
+    np.testing.assert_allclose(moved(2, 0, 0), np.roll(image, 2, axis=1), atol=1e-12)
+    np.testing.assert_allclose(moved(0, -1, 0), np.roll(image, -1, axis=0), atol=1e-12)
+    np.testing.assert_allclose(moved(0, 0, 90), np.rot90(image), atol=1e-12)
+    np.testing.assert_allclose(moved(2, 1, 90), np.roll(np.rot90(image), (1, 2), axis=(0, 1)), atol=1e-12)
+
+
+def test_half_a_pixel_is_the_mean_of_neighbours_and_outside_is_black():
+    x = np.ones((1, 1, 3, 4))
+    moved = RotationTranslation(1, 0).apply(x, np.array([[0.5, 0.0, 0.0]]))
+    np.testing.assert_allclose(moved[0, 0], [[0.5, 1, 1, 1]] * 3)
+
+
+def test_mixture_of_a_move_and_noise():
+    S = Affine(RotationTranslation(2, 20), Linf(0.3))
+    x = np.random.default_rng(0).uniform(size=(50, 1, 6, 6))
+    r = S.sample(x, np.random.default_rng(1))
+    assert S.contains(r).all()
+    assert not S.contains((r[0] * 0 + (2.0, 0.0, 0.0), r[1] * 0 + 0.1)).any()
+    assert S.apply(x, r).shape == x.shape
+    swap = Affine(Swap(4), L2(1.0))
+    z = np.random.default_rng(0).normal(size=(50, 6))
+    assert swap.contains(swap.sample(z, np.random.default_rng(1))).all()
+    with pytest.raises(TypeError, match="moves features"):
+        S.support(x)
+    with pytest.raises(TypeError, match="rt:3px,30deg moves features"):
+        PRESETS["paper_mnist"].contains(x)
+
+
+def test_sample_fills_the_ball():
+    """Radii of uniform draws: P[‖r‖_p ≤ t eps] = t^n. False alarm ≤ 4·2·exp(-2·20000·0.025²) < 1e-10 (DKW)."""
+    n, count = 3, 20_000
+    for p in (1, 1.5, 2, inf):
+        S = Lp(p, 2.0)
+        radius = np.sort(S.gauge(S.sample(np.zeros((count, n)), np.random.default_rng(0))))
+        assert np.abs(radius**n - (np.arange(count) + 0.5) / count).max() < 0.025
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "S", [*ADDITIVE, *MOVES, *PRESETS.values(), Affine(RotationTranslation(3, 30), L1(0.1))], ids=str
+)
+def test_text_reads_back(S):
+    assert parse(str(S)) == S
+    assert eval(repr(S)) == S
+
+
+@settings(deadline=None)
+@given(p=st.floats(1, 100), eps=st.floats(0, 1e300))
+def test_text_reads_back_any_number(p, eps):
+    p = round(p, 3)  # exponents are written as decimals
+    assert parse(str(Lp(p, eps))) == Lp(p, eps)
+
+
+@pytest.mark.parametrize(
+    ("text", "S"),
+    [
+        ("linf:8/255", Linf(8 / 255)),
+        (" L1 : 10 ", L1(10)),
+        ("l1.5:2", Lp(1.5, 2)),
+        ("l2:2", L2(2)),
+        ("rt:3px,30deg", RotationTranslation(3, 30)),
+        ("linf:1e+0|l1:2e+1", Union((Linf(1), L1(20)))),
+        ("rt:3px,30deg+linf:0.3", Affine(RotationTranslation(3, 30), Linf(0.3))),
+        ("union_cifar10", Union((Linf(8 / 255), L2(0.5), L1(12)))),
+    ],
+)
+def test_parse(text, S):
+    assert parse(text) == S
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lnf:0.3", "unknown set 'lnf', did you mean 'linf'"),
+        ("paper_mnst", "did you mean 'paper_mnist'"),
+        ("linf", "'linf' has no size"),
+        ("linf:abc", "'abc' in 'linf:abc' is not a number"),
+        ("linf:8/0", "'8/0' in 'linf:8/0' is not a number"),
+        ("linf:-0.3", "radius of the linf ball is -0.3"),
+        ("l1:nan", "radius of the l1 ball is nan"),
+        ("l0.5:1", "p is 0.5"),
+        ("rt:3,30", "write 'rt:3px,30deg'"),
+        ("rt:-3px,30deg", "shift is -3.0"),
+        ("swap:x", "write 'swap:49'"),
+        ("l1:1 + l2:1 + linf:1", "mixes 3 sets"),
+        ("", "does not name a perturbation set"),
+        ("l1:10 + rt:3px,30deg", "with an lp ball \\(second\\)"),
+    ],
+)
+def test_parse_names_what_is_wrong(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize("eps", [-1, float("nan"), inf, "x", None])
+def test_bad_radius(eps):
+    with pytest.raises(ValueError, match="radius of the l2 ball is .* finite number ≥ 0"):
+        L2(eps)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Linf(1).contains(np.zeros(3)), r"shape \(3,\) is not a batch"),
+        (lambda: L1(1).project(np.zeros((0, 3))), r"shape \(0, 3\) is not a batch"),
+        (lambda: Lp(0.5, 1), "p is 0.5"),
+        (lambda: Lp(float("nan"), 1), "p is nan"),
+        (lambda: Linf(1).scaled(-1), "scale beta is -1"),
+        (lambda: Swap(-1), "N is -1"),
+        (lambda: Swap(2.5), "N is 2.5"),
+        (lambda: Swap(4).apply(np.zeros((1, 4)), np.array([1])), "n > 4"),
+        (lambda: RotationTranslation(3, 30).apply(np.zeros((1, 9)), np.zeros((1, 3))), "need images"),
+        (lambda: RotationTranslation(3, 30).apply(np.zeros((2, 1, 9, 9)), np.zeros((1, 3))), r"of shape \(2, 3\)"),
+        (lambda: RotationTranslation(9, 30).apply(np.zeros((1, 1, 9, 9)), np.zeros((1, 3))), "out of sight"),
+        (lambda: Union(()), "at least one set"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

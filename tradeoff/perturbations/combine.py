@@ -1,0 +1,211 @@
+"""Several sets at once: the adversary that picks one, and the adversary that mixes two."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from tradeoff.perturbations.lp import TOLERANCE, Array, Lp, flat, norm
+from tradeoff.perturbations.permutation import Swap
+from tradeoff.perturbations.spatial import RotationTranslation
+
+
+def _column(v: Array, like: Array) -> Array:
+    """(batch,) as (batch, 1, ..., 1), to broadcast against `like`."""
+    return array_namespace(v).reshape(v, (-1,) + (1,) * (like.ndim - 1))
+
+
+def _draw(rng: np.random.Generator, like: Array) -> Array:
+    """One uniform number of [0, 1) per example of `like`, as a float64 (batch,) beside it."""
+    return array_namespace(like).asarray(rng.uniform(0.0, 1.0, like.shape[0]), device=device(like))
+
+
+@dataclass(frozen=True)
+class Union:
+    """The union of `sets`: for each input the adversary picks the type of noise (R_max of the paper).
+
+    Members that move pixels (`RotationTranslation`, `Swap`) may be listed beside balls, as in the presets; what only
+    additive noise can answer (everything but `scaled` and the text) then raises a TypeError.
+
+    >>> S = Union((Linf(0.5), L1(2.0)))
+    >>> S.support(np.array([[3.0, -4.0]]))
+    array([8.])
+    >>> print(S)
+    linf:0.5 | l1:2
+    """
+
+    sets: tuple
+
+    def __post_init__(self):
+        sets = tuple(self.sets)
+        if not sets:
+            raise ValueError("a union needs at least one set")
+        object.__setattr__(self, "sets", sets)
+
+    @property
+    def name(self) -> str:
+        return "|".join(S.name for S in self.sets)
+
+    def __str__(self) -> str:
+        return " | ".join(str(S) for S in self.sets)
+
+    def _additive(self) -> tuple:
+        for S in self.sets:
+            if isinstance(S, RotationTranslation | Swap):
+                raise TypeError(f"{S} moves features and cannot be added to an input: ask the members of the union")
+        return self.sets
+
+    def scaled(self, beta: float) -> "Union":
+        """The union of the scaled members."""
+        return Union(tuple(S.scaled(beta) for S in self.sets))
+
+    def contains(self, r: Array) -> Array:
+        """Whether some member contains r, bool (batch,)."""
+        xp = array_namespace(r)
+        return xp.any(xp.stack([S.contains(r) for S in self._additive()]), axis=0)
+
+    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+        """A draw from a member chosen uniformly for each example."""
+        xp = array_namespace(like)
+        choice = _draw(rng, like) * len(self.sets)
+        r = xp.zeros_like(like)
+        for k, S in enumerate(self._additive()):
+            r = xp.where(_column(choice >= k, like), S.sample(like, rng), r)
+        return r
+
+    def support(self, w: Array) -> Array:
+        """The largest support of the members, (batch,)."""
+        xp = array_namespace(w)
+        return xp.max(xp.stack([S.support(w) for S in self._additive()]), axis=0)
+
+    def argmax(self, w: Array) -> Array:
+        """A maximiser of <w, r>: that of the first member with the largest support."""
+        xp = array_namespace(w)
+        r, best = None, None
+        for S in self._additive():
+            value, candidate = S.support(w), S.argmax(w)
+            r = candidate if r is None else xp.where(_column(value > best, w), candidate, r)
+            best = value if best is None else xp.maximum(best, value)
+        return r
+
+    def project(self, z: Array) -> Array:
+        """The nearest point of the union: the nearest of the members' projections (the first one in a tie)."""
+        xp = array_namespace(z)
+        r, best = None, None
+        for S in self._additive():
+            candidate = S.project(z)
+            distance = norm(z - candidate, 2)
+            r = candidate if r is None else xp.where(_column(distance < best, z), candidate, r)
+            best = distance if best is None else xp.minimum(best, distance)
+        return r
+
+    def apply(self, x: Array, r: Array) -> Array:
+        """The perturbed input x + r."""
+        self._additive()
+        return x + r
+
+
+@dataclass(frozen=True)
+class Affine:
+    """S_affine(a, b) = {r_1 + r_2 : r_1 in βa, r_2 in (1-β)b, 0 ≤ β ≤ 1}: the adversary that mixes two types of noise.
+
+    Of two lp balls it is the convex hull of their union, and a perturbation is one vector, shaped as the input. With a
+    set that moves features first (`RotationTranslation`, `Swap`), a perturbation is a pair (move, noise) whose gauges
+    sum to at most one, and there is no support and no projection.
+
+    >>> S = Affine(Linf(0.5), L1(2.0))
+    >>> S.support(np.array([[3.0, -4.0]]))  # Claim 3: as of the union
+    array([8.])
+    >>> S.contains(np.array([[0.25, 1.25], [0.5, 1.75]]))
+    array([ True, False])
+    >>> print(Affine(RotationTranslation(3, 30), Linf(0.3)))
+    rt:3px,30deg + linf:0.3
+    """
+
+    a: Lp | RotationTranslation | Swap
+    b: Lp
+
+    def __post_init__(self):
+        if not isinstance(self.a, Lp | RotationTranslation | Swap) or not isinstance(self.b, Lp):
+            raise ValueError(f"Affine({self.a}, {self.b}): mixes an lp ball, a rotation-translation or a swap (first) "
+                             "with an lp ball (second)")  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        return f"{self.a.name}+{self.b.name}"
+
+    def __str__(self) -> str:
+        return f"{self.a} + {self.b}"
+
+    def _hull(self) -> Union:
+        if not isinstance(self.a, Lp):
+            raise TypeError(f"{self.a} moves features and cannot be added to an input: {self} has no support")
+        return Union((self.a, self.b))
+
+    def scaled(self, beta: float) -> "Affine":
+        """The mixtures of the scaled sets."""
+        return Affine(self.a.scaled(beta), self.b.scaled(beta))
+
+    def contains(self, r: Array | tuple) -> Array:
+        """Whether r is a mixture within the budget, up to a relative 1e-6; bool (batch,)."""
+        if isinstance(r, tuple):
+            return self.a.gauge(r[0]) + self.b.gauge(r[1]) <= 1 + TOLERANCE
+        z = flat(r) / (1 + TOLERANCE)
+        return norm(z - self.project(z), 2) <= 1e-9 * norm(z, 2)
+
+    def sample(self, like: Array, rng: np.random.Generator) -> Array | tuple:
+        """Draws of both sets, weighted by a uniform β for each example."""
+        xp = array_namespace(like)
+        beta = xp.astype(_draw(rng, like), like.dtype)
+        r_1, r_2 = self.a.sample(like, rng), self.b.sample(like, rng)
+        if isinstance(self.a, Lp):
+            return _column(beta, like) * r_1 + _column(1 - beta, like) * r_2
+        if isinstance(self.a, Swap):  # whole positions: what the move spends is known only after it is drawn
+            return r_1, _column(1 - xp.astype(self.a.gauge(r_1), like.dtype), like) * r_2
+        return beta[:, None] * r_1, _column(1 - beta, like) * r_2
+
+    def support(self, w: Array) -> Array:
+        """The support of the union: a linear score is shifted most by one type of noise alone (Claim 3)."""
+        return self._hull().support(w)
+
+    def argmax(self, w: Array) -> Array:
+        """A maximiser of <w, r>, which the union already has."""
+        return self._hull().argmax(w)
+
+    def project(self, z: Array) -> Array:
+        """The nearest mixture of two lp balls; shape and dtype of z. What lies in the set is returned unchanged.
+
+        With w = z - r_1 - r_2 for the r_1 in βa, r_2 in (1-β)b nearest to z, the derivative in β of ½‖w‖² is
+        support_b(w) - support_a(w), so β is bisected. For fixed β, projecting in turn on βa and on (1-β)b converges;
+        one turn is enough when linf comes first or l2 last (Yu 2013, on decomposing the proximal map).
+        """
+        self._hull()
+        xp = array_namespace(z)
+        v = flat(z)
+        first, second = sorted((self.a, self.b), key=lambda S: {np.inf: 0, 2.0: 2}.get(S.p, 1))
+        turns = 1 if first.p == np.inf or second.p == 2 else 100
+        scale = norm(v, 2)
+
+        def residual(beta):
+            r_2 = xp.zeros_like(v)
+            for _ in range(turns):
+                r_1 = beta * first.project((v - r_2) / beta)
+                last, r_2 = r_2, (1 - beta) * second.project((v - r_1) / (1 - beta))
+                if xp.all(norm(r_2 - last, 2) <= 1e-13 * scale):
+                    break
+            return v - r_1 - r_2
+
+        low, high = xp.zeros_like(v[:, :1]), xp.ones_like(v[:, :1])
+        for _ in range(52):
+            beta = (low + high) / 2
+            w = residual(beta)
+            more = (first.support(w) > second.support(w))[:, None]
+            low, high = xp.where(more, beta, low), xp.where(more, high, beta)
+        w = residual((low + high) / 2)
+        inside = norm(w, 2) <= 1e-12 * scale
+        r = xp.astype(xp.reshape(v - w, z.shape), z.dtype)
+        return xp.where(_column(inside, z), z, r)
+
+    def apply(self, x: Array, r: Array | tuple) -> Array:
+        """x + r, or the noise added to the moved input."""
+        return self.b.apply(self.a.apply(x, r[0]), r[1]) if isinstance(r, tuple) else x + r

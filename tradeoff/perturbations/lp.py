@@ -1,0 +1,277 @@
+"""The lp balls {r : ‖r‖_p ≤ eps}: the additive noise of the paper.
+
+One object serves proofs and attacks. Arrays are batched, (batch, ...) with any trailing shape, NumPy or torch; a
+perturbation is as long as its example and every norm is taken over the trailing axes together. Norms and projections
+are computed in float64 whatever the input, because a float32 sum over an image is already wrong by more than the
+tolerance that `contains` allows.
+"""
+
+from dataclasses import dataclass
+from math import inf, isfinite, isnan
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+Array = Any  # a NumPy array or a torch tensor
+
+TOLERANCE = 1e-6  # relative slack of `contains`: a few float32 roundings
+
+
+def number(value: float) -> str:
+    """The shortest text that reads back as `value`.
+
+    >>> number(0.3), number(10.0)
+    ('0.3', '10')
+    """
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def check_radius(value: float, name: str, unit: str = "") -> float:
+    """`value` as a float if it is finite and not negative; ValueError otherwise.
+
+    >>> check_radius(-0.3, "radius eps")
+    Traceback (most recent call last):
+    ValueError: radius eps is -0.3, but must be a finite number ≥ 0
+    """
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        result = float("nan")
+    if not (isfinite(result) and result >= 0):
+        raise ValueError(f"{name} is {value!r}, but must be a finite number ≥ 0{unit}")
+    return result
+
+
+def flat(r: Array) -> Array:
+    """(batch, ...) as float64 (batch, n); ValueError for an array without a batch axis or with an empty one."""
+    if r.ndim < 2 or 0 in r.shape:
+        raise ValueError(f"shape {tuple(r.shape)} is not a batch: expected (batch ≥ 1, features ≥ 1, ...)")
+    xp = array_namespace(r)
+    return xp.reshape(xp.astype(r, xp.float64), (r.shape[0], -1))
+
+
+def norm(r: Array, p: float) -> Array:
+    """‖r‖_p of each example, float64, shape (batch,), without overflow for any p in [1, inf].
+
+    >>> norm(np.array([[3.0, -4.0]]), 2)
+    array([5.])
+    """
+    xp = array_namespace(r)
+    a = xp.abs(flat(r))
+    if p == 1:
+        return xp.sum(a, axis=1)
+    top = xp.max(a, axis=1)
+    if p == inf:
+        return top
+    scale = xp.where(top > 0, top, xp.ones_like(top))
+    return top * xp.sum((a / scale[:, None]) ** p, axis=1) ** (1 / p)
+
+
+@dataclass(frozen=True, repr=False)
+class Lp:
+    """The ball {r : ‖r‖_p ≤ eps}, 1 ≤ p ≤ inf. `Linf(eps)`, `L2(eps)` and `L1(eps)` are the usual ones.
+
+    Raises ValueError for p outside [1, inf] and for a radius that is negative or not finite.
+
+    >>> w = np.array([[3.0, -4.0]])
+    >>> Linf(0.5).support(w), L2(0.5).support(w), L1(0.5).support(w)
+    (array([3.5]), array([2.5]), array([2.]))
+    >>> print(L1(10), Lp(1.5, 3), repr(Linf(8 / 255)))
+    l1:10 l1.5:3 Linf(0.03137254901960784)
+    """
+
+    p: float
+    eps: float
+
+    def __post_init__(self):
+        p = float(self.p) if not isinstance(self.p, str) else float("nan")
+        if isnan(p) or p < 1:
+            raise ValueError(f"p is {self.p!r}, but an lp norm needs 1 ≤ p ≤ inf")
+        object.__setattr__(self, "p", p)
+        object.__setattr__(self, "eps", check_radius(self.eps, f"radius of the {self.name} ball"))
+
+    @property
+    def name(self) -> str:
+        """The family, without the radius: "linf", "l2", "l1", "l1.5"."""
+        return f"l{number(self.p)}" if self.p < inf else "linf"
+
+    @property
+    def dual(self) -> float:
+        """The exponent q of the dual norm, 1/p + 1/q = 1."""
+        return inf if self.p == 1 else 1.0 if self.p == inf else self.p / (self.p - 1)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{number(self.eps)}"
+
+    def __repr__(self) -> str:
+        short = {inf: "Linf", 2.0: "L2", 1.0: "L1"}.get(self.p)
+        return f"{short}({number(self.eps)})" if short else f"Lp({number(self.p)}, {number(self.eps)})"
+
+    def scaled(self, beta: float) -> "Lp":
+        """The ball of radius beta·eps: the share of a budget that an affine adversary spends here."""
+        return Lp(self.p, check_radius(beta, "scale beta") * self.eps)
+
+    def gauge(self, r: Array) -> Array:
+        """The least beta ≥ 0 with r in beta·S, that is ‖r‖_p / eps; float64 (batch,)."""
+        xp = array_namespace(r)
+        size = norm(r, self.p)
+        return size / self.eps if self.eps else xp.where(size > 0, inf, 0.0)
+
+    def contains(self, r: Array) -> Array:
+        """Whether ‖r‖_p ≤ eps (1 + 1e-6), bool (batch,). False for NaN."""
+        return self.gauge(r) <= 1 + TOLERANCE
+
+    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+        """Uniform draws from the ball, of the shape, dtype and device of `like` (Barthe et al. 2005).
+
+        With |g_i|^p ~ Gamma(1/p) and an exponential E, g / (Σ|g_i|^p + E)^{1/p} is uniform in the unit ball.
+        """
+        shape = (like.shape[0], int(np.prod(like.shape[1:])))
+        if self.p == inf:
+            r = rng.uniform(-1.0, 1.0, shape)
+        else:
+            power = rng.gamma(1 / self.p, size=shape)  # |g|^p
+            total = power.sum(axis=1, keepdims=True) + rng.gamma(1.0, size=(shape[0], 1))
+            r = rng.choice((-1.0, 1.0), size=shape) * (power / total) ** (1 / self.p)
+        xp = array_namespace(like)
+        r = xp.asarray(np.reshape(self.eps * r, like.shape), device=device(like))
+        return xp.astype(r, like.dtype)
+
+    def support(self, w: Array) -> Array:
+        """max over r in S of <w, r> = eps ‖w‖_q: the worst shift of a linear score. (batch,), dtype of w."""
+        xp = array_namespace(w)
+        return xp.astype(self.eps * norm(w, self.dual), w.dtype)
+
+    def argmax(self, w: Array) -> Array:
+        """A maximiser of <w, r> over S, shape and dtype of w (zero where w is): the steepest ascent step.
+
+        r_i = eps sign(w_i) (|w_i| / ‖w‖_q)^{q-1}; for p = 1 all of eps on the first largest |w_i|.
+        """
+        xp = array_namespace(w)
+        v = flat(w)
+        a = xp.abs(v)
+        if self.p == 1:
+            first = xp.argmax(a, axis=1)[:, None]
+            share = xp.astype(xp.arange(a.shape[1], device=device(a))[None, :] == first, a.dtype)
+        else:
+            size = norm(w, self.dual)[:, None]
+            share = (a / xp.where(size > 0, size, xp.ones_like(size))) ** (self.dual - 1)
+        return xp.astype(xp.reshape(self.eps * xp.sign(v) * share, w.shape), w.dtype)
+
+    def project(self, z: Array) -> Array:
+        """argmin over r in S of ‖r - z‖_2, exactly; shape and dtype of z. What lies in S is returned unchanged.
+
+        p = 1: soft thresholding at the level of Duchi et al. (2008); p = 2: scaling; p = inf: clipping; other p by the
+        Karush-Kuhn-Tucker conditions, r_i + λ r_i^{p-1} = |z_i|.
+        """
+        xp = array_namespace(z)
+        v = flat(z)
+        outside = (norm(z, self.p) > self.eps)[:, None]
+        if not xp.any(outside):
+            return z
+        a = xp.abs(v)
+        if self.eps == 0:
+            r = xp.zeros_like(a)
+        elif self.p == inf:
+            r = xp.clip(a, max=self.eps)
+        elif self.p == 2:
+            r = a * (self.eps / xp.where(outside[:, 0], norm(z, 2), xp.ones_like(a[:, 0])))[:, None]
+        elif self.p == 1:
+            r = _soft_threshold(a, self.eps)
+        else:
+            r = self.eps * _project_general(a / self.eps, self.p)
+        r = xp.astype(xp.reshape(xp.sign(v) * r, z.shape), z.dtype)
+        return xp.where(xp.reshape(outside, (-1,) + (1,) * (z.ndim - 1)), r, z)
+
+    def apply(self, x: Array, r: Array) -> Array:
+        """The perturbed input x + r."""
+        return x + r
+
+
+def Linf(eps: float) -> Lp:
+    """{r : max_i |r_i| ≤ eps}.
+
+    >>> Linf(0.3).contains(np.array([[0.3, -0.1], [0.31, 0.0]]))
+    array([ True, False])
+    """
+    return Lp(inf, eps)
+
+
+def L2(eps: float) -> Lp:
+    """{r : (Σ r_i²)^½ ≤ eps}.
+
+    >>> L2(1).project(np.array([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
+    """
+    return Lp(2, eps)
+
+
+def L1(eps: float) -> Lp:
+    """{r : Σ |r_i| ≤ eps}.
+
+    >>> L1(1).project(np.array([[1.0, 0.5, 0.1]]))
+    array([[0.75, 0.25, 0.  ]])
+    """
+    return Lp(1, eps)
+
+
+def _soft_threshold(a: Array, eps: float) -> Array:
+    """max(a - θ, 0) with the θ that makes it sum to eps > 0, for rows of a ≥ 0, (batch, n), that sum to more.
+
+    The θ of Duchi et al. (2008), found without their sort by Newton's method on the piecewise-linear sum (Michelot
+    1986; Condat 2016): it starts below the root, never passes it, and stops after finitely many steps. Measured from
+    the largest entry, so that large a and small eps do not cancel.
+    """
+    xp = array_namespace(a)
+    a = a - xp.max(a, axis=1, keepdims=True)
+    theta = (xp.sum(a, axis=1, keepdims=True) - eps) / a.shape[1]
+    while True:
+        kept = xp.astype(a > theta, a.dtype)  # never empty: θ < 0 = max a
+        new = (xp.sum(a * kept, axis=1, keepdims=True) - eps) / xp.sum(kept, axis=1, keepdims=True)
+        if not xp.any(new > theta):
+            return xp.clip(a - theta, min=0.0)
+        theta = xp.maximum(new, theta)
+
+
+def _project_general(a: Array, p: float) -> Array:
+    """The projection of a ≥ 0, (batch, n), on the unit lp ball for 1 < p < inf; rows inside may come out as anything.
+
+    With λ the multiplier, r_i + λ r_i^{p-1} = a_i; Σ r_i(λ)^p falls in λ and is at most 1 at λ = ‖a‖_q. Newton's method
+    on its logarithm finds λ, kept between bounds. The inner equation is solved by Newton's method too, in whichever of
+    r and r^{p-1} makes it convex, from above, where its steps cannot overshoot.
+    """
+    xp = array_namespace(a)
+    power = max(p - 1, 1 / (p - 1))
+
+    def solve(lam):
+        """r(λ) and dr/dλ."""
+        linear, curved = (1.0, lam) if p >= 2 else (lam, 1.0)  # linear·s + curved·s^power = a
+        s = xp.minimum(a / linear, (a / curved) ** (1 / power))
+        for _ in range(100):
+            step = (linear * s + curved * s**power - a) / (linear + curved * power * s ** (power - 1))
+            s = xp.clip(s - step, min=0.0)
+            if not xp.any(step > 1e-15 * s):
+                break
+        if p >= 2:
+            return s, -(s ** (p - 1)) / (1 + lam * (p - 1) * s ** (p - 2))
+        r = s**power
+        return r, -r / (r ** (2 - p) + lam * (p - 1))
+
+    outside = norm(a, p)[:, None] > 1
+    low = xp.zeros_like(a[:, :1])
+    high = norm(a, p / (p - 1))[:, None]
+    high = xp.where(high > 0, high, xp.ones_like(high))
+    lam = high / 2
+    for _ in range(200):
+        r, slope = solve(lam)
+        total = xp.sum(r**p, axis=1, keepdims=True)
+        change = p * xp.sum(r ** (p - 1) * slope, axis=1, keepdims=True)
+        low, high = xp.where(total > 1, lam, low), xp.where(total > 1, high, lam)
+        tiny = xp.where(change < 0, change, -xp.ones_like(change))
+        new = lam - total * xp.log(xp.where(total > 0, total, xp.ones_like(total))) / tiny
+        new = xp.where((new > low) & (new < high), new, (low + high) / 2)
+        if not xp.any(outside & (xp.abs(new - lam) > 1e-14 * lam)):
+            break
+        lam = new
+    return r / xp.clip(norm(r, p), min=1.0)[:, None]

@@ -1,0 +1,117 @@
+"""Rotations and translations of images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_torch_array
+
+from tradeoff.perturbations.lp import TOLERANCE, Array, check_radius, number
+
+
+@dataclass(frozen=True)
+class RotationTranslation:
+    """Rotate by at most `angle` degrees, then shift by at most `shift` pixels along each axis (Engstrom et al. 2019).
+
+    A perturbation is (dx, dy, degrees), shape (batch, 3): dx > 0 moves right, dy > 0 down, degrees > 0 turn
+    counter-clockwise as displayed, about the centre of the image. `apply` interpolates bilinearly and fills with zeros.
+    This set moves pixels, so it has no support function and no projection.
+
+    >>> S = RotationTranslation(shift=3, angle=30)
+    >>> print(S, S.scaled(0.5))
+    rt:3px,30deg rt:1.5px,15deg
+    >>> S.grid().shape
+    (775, 3)
+    >>> S.contains(np.array([[3.0, 0.0, -30.0], [0.0, 3.5, 0.0]]))
+    array([ True, False])
+    """
+
+    shift: float = 3.0
+    angle: float = 30.0
+
+    name = "rt"
+
+    def __post_init__(self):
+        object.__setattr__(self, "shift", check_radius(self.shift, "shift", " pixels"))
+        object.__setattr__(self, "angle", check_radius(self.angle, "angle", " degrees"))
+
+    def __str__(self) -> str:
+        return f"rt:{number(self.shift)}px,{number(self.angle)}deg"
+
+    def scaled(self, beta: float) -> "RotationTranslation":
+        """Both limits times beta."""
+        beta = check_radius(beta, "scale beta")
+        return RotationTranslation(beta * self.shift, beta * self.angle)
+
+    def gauge(self, r: Array) -> Array:
+        """The least beta with r in beta·S: the largest of |dx|/shift, |dy|/shift, |degrees|/angle; float64 (batch,)."""
+        xp = array_namespace(r)
+        size = xp.abs(xp.astype(r, xp.float64))
+        parts = [
+            size[:, i] / limit if limit else xp.where(size[:, i] > 0, np.inf, 0.0)
+            for i, limit in enumerate((self.shift, self.shift, self.angle))
+        ]
+        return xp.maximum(xp.maximum(parts[0], parts[1]), parts[2])
+
+    def contains(self, r: Array) -> Array:
+        """Whether each transform is within the limits, bool (batch,)."""
+        return self.gauge(r) <= 1 + TOLERANCE
+
+    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+        """One uniform transform per example of `like`, (batch, 3), of its dtype and device."""
+        r = rng.uniform(-1.0, 1.0, (like.shape[0], 3)) * (self.shift, self.shift, self.angle)
+        xp = array_namespace(like)
+        return xp.astype(xp.asarray(r, device=device(like)), like.dtype)
+
+    def grid(self, shifts: int = 5, angles: int = 31) -> np.ndarray:
+        """The paper's grid, float64 (shifts² · angles, 3): every combination of evenly spaced shifts and angles."""
+        s = np.linspace(-self.shift, self.shift, shifts)
+        a = np.linspace(-self.angle, self.angle, angles)
+        return np.stack(np.meshgrid(s, s, a, indexing="ij"), axis=-1).reshape(-1, 3)
+
+    def apply(self, x: Array, r: Array) -> Array:
+        """The images x (batch, C, H, W) moved by r (batch, 3): shape, dtype and device of x.
+
+        NumPy images go through scipy.ndimage one by one (exact and slow), torch images through grid_sample (fast,
+        differentiable in x); tests hold the two together. Raises ValueError for anything but a batch of images and for
+        a shift that moves the whole image out of sight.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"rotations need images (batch, C, H, W), not shape {tuple(x.shape)}")
+        if tuple(r.shape) != (x.shape[0], 3):
+            raise ValueError(f"{x.shape[0]} images need transforms (dx, dy, degrees) of shape ({x.shape[0]}, 3), "
+                             f"not {tuple(r.shape)}")  # fmt: skip
+        if self.shift >= min(x.shape[2:]):
+            raise ValueError(f"a shift of {number(self.shift)} px moves {x.shape[2]}×{x.shape[3]} images out of sight")
+        return _apply_torch(x, r) if is_torch_array(x) else _apply_numpy(x, r)
+
+
+def _apply_numpy(x: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Each output pixel looks up its source: undo the shift, then the rotation, about the centre."""
+    from scipy import ndimage
+
+    out = np.empty_like(x)
+    centre = (np.array(x.shape[2:]) - 1) / 2
+    for image, moved, (dx, dy, degrees) in zip(x, out, np.asarray(r, dtype=np.float64), strict=True):
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        back = np.array([[cos, sin], [-sin, cos]])  # (row, column), rows grow downward
+        offset = centre - back @ (centre + (dy, dx))
+        for plane, target in zip(image, moved, strict=True):
+            ndimage.affine_transform(plane, back, offset, output=target, order=1, mode="grid-constant")
+    return out
+
+
+def _apply_torch(x, r):
+    """As `_apply_numpy`, in grid_sample's coordinates, which run from -1 to 1 over the pixels' outer edges."""
+    import torch
+    from torch.nn.functional import grid_sample
+
+    height, width = x.shape[2:]
+    r = r.to(x)
+    cos, sin = torch.cos(torch.deg2rad(r[:, 2])), torch.sin(torch.deg2rad(r[:, 2]))
+    rows = torch.arange(height, dtype=x.dtype, device=x.device) - (height - 1) / 2
+    columns = torch.arange(width, dtype=x.dtype, device=x.device) - (width - 1) / 2
+    v = rows[None, :, None] - r[:, 1, None, None]
+    u = columns[None, None, :] - r[:, 0, None, None]
+    cos, sin = cos[:, None, None], sin[:, None, None]
+    source = torch.stack(((cos * u - sin * v) * (2 / width), (sin * u + cos * v) * (2 / height)), dim=-1)
+    return grid_sample(x, source, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,93 @@
+"""Perturbation sets as short text, for command lines, result files and tables."""
+
+import re
+from math import inf
+
+from tradeoff.names import lookup
+from tradeoff.perturbations.combine import Affine, Union
+from tradeoff.perturbations.lp import L1, L2, Linf, Lp
+from tradeoff.perturbations.permutation import Swap
+from tradeoff.perturbations.spatial import RotationTranslation
+
+PRESETS = {
+    # Tramèr & Boneh 2019, and Croce & Hein 2022 for the last
+    "paper_mnist": Union((Linf(0.3), L2(2), L1(10), RotationTranslation(3, 30))),
+    "paper_cifar10": Union((Linf(4 / 255), L1(2000 / 255), RotationTranslation(3, 30))),
+    "union_cifar10": Union((Linf(8 / 255), L2(0.5), L1(12))),
+}
+
+_EXAMPLES = "'linf:0.3', 'linf:8/255', 'l1:10', 'l1.5:2', 'rt:3px,30deg', 'swap:49', 'linf:0.3 | l1:10', 'l1:10 + l2:2'"
+
+
+def parse(text: str):
+    """The set that `text` names; `parse(str(S)) == S` for every set S. Spaces and upper case do not matter.
+
+    A ball is NORM:RADIUS (radius a number or a fraction), moves are "rt:3px,30deg" and "swap:49", " | " joins the
+    members of a union, " + " mixes two sets, and a preset is its name: paper_mnist, paper_cifar10, union_cifar10.
+
+    Raises ValueError naming the part that is not understood.
+
+    >>> parse("linf:8/255"), parse("rt:3px,30deg")
+    (Linf(0.03137254901960784), RotationTranslation(shift=3.0, angle=30.0))
+    >>> print(parse("linf:0.3|l1:10"), "and", parse("rt:3px,30deg + linf:0.3"))
+    linf:0.3 | l1:10 and rt:3px,30deg + linf:0.3
+    >>> parse("lnf:0.3")
+    Traceback (most recent call last):
+    ValueError: unknown set 'lnf', did you mean 'linf'? Known: linf, l2, l1, rt, swap
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{text!r} does not name a perturbation set: write for example {_EXAMPLES}")
+    text = re.sub(r"\s", "", text).lower()
+    if text in PRESETS:
+        return PRESETS[text]
+    if "|" in text:
+        return Union(tuple(parse(part) for part in text.split("|")))
+    # The sign of an exponent (1e+20) does not mix sets: a set's name starts with a letter.
+    parts = re.split(r"\+(?=[a-z])", text)
+    if len(parts) == 2:
+        return Affine(parse(parts[0]), parse(parts[1]))
+    if len(parts) > 2:
+        raise ValueError(f"{text!r} mixes {len(parts)} sets: an affine adversary mixes two")
+    return _single(text)
+
+
+def _single(text: str):
+    family, colon, size = text.partition(":")
+    if not colon:
+        lookup({**PRESETS, **dict.fromkeys(_FAMILIES)}, family, "set")
+        raise ValueError(f"{text!r} has no size: write for example {_EXAMPLES}")
+    general = re.fullmatch(r"l(\d+(?:\.\d+)?)", family)
+    if general and family not in _FAMILIES:
+        return Lp(float(general[1]), _number(size, text))
+    return lookup(_FAMILIES, family, "set")(size, text)
+
+
+def _number(size: str, text: str) -> float:
+    """A decimal number or a fraction a/b."""
+    top, slash, bottom = size.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{size!r} in {text!r} is not a number: write for example {_EXAMPLES}") from None
+
+
+def _moves(size: str, text: str) -> RotationTranslation:
+    match = re.fullmatch(r"(.+)px,(.+)deg", size)
+    if not match:
+        raise ValueError(f"{size!r} in {text!r} does not give pixels and degrees: write 'rt:3px,30deg'")
+    return RotationTranslation(_number(match[1], text), _number(match[2], text))
+
+
+def _positions(size: str, text: str) -> Swap:
+    if not size.isdecimal():
+        raise ValueError(f"{size!r} in {text!r} is not a number of positions: write 'swap:49'")
+    return Swap(int(size))
+
+
+_FAMILIES = {
+    "linf": lambda size, text: Lp(inf, _number(size, text)),
+    "l2": lambda size, text: L2(_number(size, text)),
+    "l1": lambda size, text: L1(_number(size, text)),
+    "rt": _moves,
+    "swap": _positions,
+}
