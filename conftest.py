@@ -1,12 +1,18 @@
 """Names that every doctest may use without importing them."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
-import tradeoff.perturbations
-
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace):
+def _doctest_names(request, doctest_namespace):
+    if request.node.__class__.__name__ != "DoctestItem":
+        return
     doctest_namespace["np"] = np
-    doctest_namespace.update({name: getattr(tradeoff.perturbations, name) for name in tradeoff.perturbations.__all__})
+    modules = ["tradeoff.perturbations"]
+    if not request.node.name.startswith(("tradeoff.perturbations", "tradeoff.theory")):
+        modules.append("tradeoff.attacks")  # theory and its doctests do without torch
+    for module in map(import_module, modules):
+        doctest_namespace.update({name: getattr(module, name) for name in module.__all__})

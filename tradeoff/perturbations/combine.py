@@ -175,36 +175,44 @@ class Affine:
     def project(self, z: Array) -> Array:
         """The nearest mixture of two lp balls; shape and dtype of z. What lies in the set is returned unchanged.
 
-        With w = z - r_1 - r_2 for the r_1 in βa, r_2 in (1-β)b nearest to z, the derivative in β of ½‖w‖² is
-        support_b(w) - support_a(w), so β is bisected. For fixed β, projecting in turn on βa and on (1-β)b converges;
-        one turn is enough when linf comes first or l2 last (Yu 2013, on decomposing the proximal map).
+        With w = `residual`(z, β), the derivative in β of ½‖w‖² is support_b(w) - support_a(w): β is bisected.
         """
         self._hull()
         xp = array_namespace(z)
         v = flat(z)
-        first, second = sorted((self.a, self.b), key=lambda S: {np.inf: 0, 2.0: 2}.get(S.p, 1))
-        turns = 1 if first.p == np.inf or second.p == 2 else 100
-        scale = norm(v, 2)
-
-        def residual(beta):
-            r_2 = xp.zeros_like(v)
-            for _ in range(turns):
-                r_1 = beta * first.project((v - r_2) / beta)
-                last, r_2 = r_2, (1 - beta) * second.project((v - r_1) / (1 - beta))
-                if xp.all(norm(r_2 - last, 2) <= 1e-13 * scale):
-                    break
-            return v - r_1 - r_2
-
-        low, high = xp.zeros_like(v[:, :1]), xp.ones_like(v[:, :1])
+        low, high = xp.zeros_like(v[:, 0]), xp.ones_like(v[:, 0])
         for _ in range(52):
             beta = (low + high) / 2
-            w = residual(beta)
-            more = (first.support(w) > second.support(w))[:, None]
+            w = self.residual(v, beta)
+            more = self.a.support(w) > self.b.support(w)
             low, high = xp.where(more, beta, low), xp.where(more, high, beta)
-        w = residual((low + high) / 2)
-        inside = norm(w, 2) <= 1e-12 * scale
+        w = self.residual(v, (low + high) / 2)
+        inside = norm(w, 2) <= 1e-12 * norm(v, 2)
         r = xp.astype(xp.reshape(v - w, z.shape), z.dtype)
         return xp.where(_column(inside, z), z, r)
+
+    def residual(self, z: Array, beta: Array) -> Array:
+        """z minus the nearest r_1 + r_2 with r_1 in βa and r_2 in (1-β)b; beta is (batch,), each in [0, 1].
+
+        Projecting in turn on the one and on the other converges; one turn is enough when linf comes first or l2 last
+        (Yu 2013, on decomposing the proximal map).
+        """
+        xp = array_namespace(z)
+        v = flat(z)
+        parts = ((self.a, beta), (self.b, 1 - beta))
+        (first, share_1), (second, share_2) = sorted(parts, key=lambda part: {np.inf: 0, 2.0: 2}.get(part[0].p, 1))
+
+        def nearest(S, share, w):
+            share = xp.clip(_column(share, w), min=1e-300)
+            return share * S.project(w / share)
+
+        r_2 = xp.zeros_like(v)
+        for _ in range(1 if first.p == np.inf or second.p == 2 else 100):
+            r_1 = nearest(first, share_1, v - r_2)
+            last, r_2 = r_2, nearest(second, share_2, v - r_1)
+            if xp.all(norm(r_2 - last, 2) <= 1e-13 * norm(v, 2)):
+                break
+        return xp.reshape(v - r_1 - r_2, z.shape)
 
     def apply(self, x: Array, r: Array | tuple) -> Array:
         """x + r, or the noise added to the moved input."""

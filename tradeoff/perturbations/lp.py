@@ -149,6 +149,8 @@ class Lp:
         r_i = eps sign(w_i) (|w_i| / ‖w‖_q)^{q-1}; for p = 1 all of eps on the first largest |w_i|.
         """
         xp = array_namespace(w)
+        if self.p == inf:
+            return self.eps * xp.sign(w)
         v = flat(w)
         a = xp.abs(v)
         if self.p == 1:
@@ -166,6 +168,8 @@ class Lp:
         Karush-Kuhn-Tucker conditions, r_i + λ r_i^{p-1} = |z_i|.
         """
         xp = array_namespace(z)
+        if self.p == inf:
+            return xp.clip(z, -self.eps, self.eps)
         v = flat(z)
         outside = (norm(z, self.p) > self.eps)[:, None]
         if not xp.any(outside):
@@ -173,8 +177,6 @@ class Lp:
         a = xp.abs(v)
         if self.eps == 0:
             r = xp.zeros_like(a)
-        elif self.p == inf:
-            r = xp.clip(a, max=self.eps)
         elif self.p == 2:
             r = a * (self.eps / xp.where(outside[:, 0], norm(z, 2), xp.ones_like(a[:, 0])))[:, None]
         elif self.p == 1:

@@ -1,0 +1,174 @@
+"""Every check of every theorem holds, and fails once an assumption is dropped."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from inspect import signature
+from math import inf
+
+import numpy as np
+import pytest
+from flint import arb
+from scipy.special import ndtr
+
+from tradeoff.perturbations import Lp
+from tradeoff.theory import THEOREMS, BernoulliFeature, Evidence, Theorem
+from tradeoff.theory.intervals import ball, dual, exceeds, normal_cdf, power, risk_in_plane, support_in_plane
+from tradeoff.theory.theorem import ROUTES, hoeffding
+from tradeoff.theory.theorems import claim3_affine_linear, thm1_linf_l1
+
+CHECKS = [
+    pytest.param(theorem, check, id=f"{name}-{check.__name__}")
+    for name, theorem in THEOREMS.items()
+    for check in theorem.checks
+]
+
+
+@pytest.mark.parametrize(("theorem", "check"), CHECKS)
+def test_every_check_holds(theorem, check):
+    evidence = check()
+    assert isinstance(evidence, Evidence)
+    assert evidence.holds is True, evidence.detail
+    assert evidence.detail and "\n" not in evidence.detail
+    assert any(character.isdigit() for character in evidence.detail), "the detail carries the numbers"
+
+
+@pytest.mark.parametrize(("theorem", "check"), CHECKS)
+def test_every_check_fails_without_the_assumption(theorem, check):
+    evidence = check(**theorem.breaks)
+    assert evidence.holds is False, evidence.detail
+
+
+@pytest.mark.parametrize("name", [name for name in THEOREMS if name.startswith("thm1-")])
+def test_larger_balls_are_exclusive_too(name):
+    for route, evidence in THEOREMS[name].run(radius=2.5):
+        assert evidence.holds, (route, evidence.detail)
+
+
+@pytest.mark.parametrize("radius", [1.5, 1.99])
+@pytest.mark.parametrize("name", [name for name in THEOREMS if name.startswith("thm1-")])
+def test_any_smaller_radius_breaks_the_proof_and_has_a_counterexample(name, radius):
+    """The bound is sharp in the radius, and every route but sampling sees it, however small the gap."""
+    for check in THEOREMS[name].checks:
+        if check.__name__ != "simulated":
+            assert not check(radius=radius).holds, check.__name__
+
+
+@pytest.mark.parametrize(("name", "theorem"), THEOREMS.items())
+def test_every_record_is_complete(name, theorem):
+    assert name == theorem.name == theorem.name.lower()
+    assert theorem.source and theorem.statement.count("$") % 2 == 0 and theorem.statement.count("$") >= 2
+    assert theorem.breaks
+    assert {check.__name__ for check in theorem.checks} | set(theorem.absent) == set(ROUTES)
+    assert all(reason for reason in theorem.absent.values())
+    for check in theorem.checks:
+        assert check.__doc__
+        assert set(theorem.breaks) <= set(signature(check).parameters)
+
+
+def test_simulated_checks_give_the_same_numbers_again():
+    for theorem in THEOREMS.values():
+        for check in theorem.checks:
+            if check.__name__ == "simulated":
+                assert check(n=500) == check(n=500)
+
+
+def test_a_record_must_account_for_every_route():
+    def numeric():
+        return Evidence(True, "1")
+
+    rest = dict.fromkeys(("symbolic", "simulated", "certified"), "nothing to do")
+    toy = Theorem("toy", "none", "$1 = 1$", (numeric,), {}, rest)
+    assert list(toy.run()) == [("numeric", Evidence(True, "1"))]
+    for checks, absent in (
+        ((numeric,), {}),
+        ((), rest),
+        ((numeric, numeric), rest),
+        ((numeric,), {**rest, "numeric": ""}),
+    ):
+        with pytest.raises(ValueError, match="theorem 'toy' names the routes"):
+            Theorem("toy", "none", "$1 = 1$", checks, {}, absent)
+
+
+def test_evidence_is_a_plain_bool():
+    assert Evidence(np.True_, "").holds is True
+
+
+def test_theory_runs_without_torch():
+    code = (
+        "import sys; from tradeoff.theory import THEOREMS; "
+        "assert all(evidence.holds for _, evidence in THEOREMS['thm1-linf-l1'].run()); "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# The tools of the checks
+
+
+def test_normal_cdf_encloses_and_orders():
+    for x in np.linspace(-30, 8, 77):
+        value = normal_cdf(ball(x))
+        assert float(value.mid()) == pytest.approx(ndtr(x), rel=1e-12, abs=0)
+        assert value.rad() <= 1e-9 * value.mid()
+    assert normal_cdf(ball(-1.0)) < normal_cdf(ball(-1 + 2.0**-40))
+    assert (normal_cdf(ball(0.3)) + normal_cdf(ball(-0.3))).contains(arb(1))
+
+
+@pytest.mark.parametrize("p", [Fraction(1), Fraction(6, 5), Fraction(2), Fraction(5), inf])
+@pytest.mark.parametrize("c", [0.0, 0.25, 3.0])
+def test_enclosed_risks_are_the_exact_ones(p, c):
+    dist = BernoulliFeature(1.5, 16, 0.75)
+    w = np.r_[c, np.full(16, 0.25)]
+    S = Lp(float(p), 0.8)
+    assert float(support_in_plane(ball(c), 16, p, ball(0.8))) == pytest.approx(S.support(w[None])[0], rel=1e-12)
+    risk = risk_in_plane(dist, p, ball(0.8), ball(c), ball(c))
+    assert float(risk) == pytest.approx(dist.linear_risk(w, S), rel=1e-12)
+    around = risk_in_plane(dist, p, ball(0.8), ball(c), ball(c + 0.5))
+    for inner in np.linspace(c, c + 0.5, 9):
+        assert around <= risk_in_plane(dist, p, ball(0.8), ball(inner), ball(inner))
+
+
+def test_dual_exponents_and_powers():
+    for p in (Fraction(1), Fraction(6, 5), Fraction(2), Fraction(7, 2), inf):
+        assert dual(dual(p)) == p
+    assert power(arb(0), Fraction(1, 3)).is_zero() and power(arb(8), Fraction(1, 3)).contains(arb(2))
+
+
+def test_exceeds_refuses_what_it_cannot_prove():
+    def square(lo, hi):
+        return lo * lo
+
+    assert exceeds(square, arb(0.99), Fraction(1), Fraction(3))[0]
+    assert not exceeds(square, arb(1), Fraction(1), Fraction(3))[0]  # equality at 1
+    assert not exceeds(lambda lo, hi: arb(2, 1.5), arb(1), Fraction(0), Fraction(1))[0]  # too wide a ball to decide
+
+
+def test_extremal_noise_is_that_of_the_balls():
+    rng = np.random.default_rng(0)
+    for p in (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(4), inf):
+        w = rng.normal(size=6)
+        r = np.array([float(r_i) for r_i in claim3_affine_linear._worst_noise([ball(w_i) for w_i in w], p)])
+        np.testing.assert_allclose(r, Lp(float(p), 1).argmax(w[None])[0], rtol=1e-12)
+
+
+def test_threshold_risks_by_monte_carlo():
+    """The closed form of a threshold rule's R_avg against noise on samples of (x_0, T): failure ≤ 1e-9."""
+    dist, radius, n = BernoulliFeature(2.0, 100, 0.9), 1.4, 200_000
+    rng = np.random.default_rng(6)
+    y = rng.choice((-1.0, 1.0), n)
+    x_0 = np.where(rng.random(n) < dist.p0, y, -y)
+    T = y * dist.alpha + rng.normal(size=n)
+    grid = np.linspace(-8, 8, 81)
+    risks = thm1_linf_l1._threshold_risks(dist, radius)
+    for i, j in ((40, 40), (33, 47), (60, 30)):
+        t_plus, t_minus = grid[j], grid[i]  # of meshgrid: columns are t_+
+
+        def wrong(x_0, T, t_plus=t_plus, t_minus=t_minus):
+            return y * (T - np.where(x_0 > 0, t_plus, t_minus)) <= 0
+
+        by_linf = wrong(x_0, T - y * radius * dist.alpha)
+        flipped = wrong(-x_0, T - y * (radius - 1) / 10)
+        by_l1 = wrong(x_0, T - y * radius / 10) | flipped
+        rate = (by_linf.mean() + by_l1.mean()) / 2
+        assert abs(rate - risks[i, j]) <= hoeffding(n, 3, 1e-9)

@@ -1,0 +1,87 @@
+"""The adversary that mixes two types of noise (Tramèr & Boneh 2019, section 2)."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tradeoff.attacks.ascent import Found, Model, ascend, attacking, check_count, worst
+from tradeoff.attacks.draws import Draws
+from tradeoff.attacks.pgd import PGD
+from tradeoff.attacks.search import GridSearch, RandomSearch, apply_checked
+from tradeoff.attacks.slide import SLIDE
+from tradeoff.perturbations import Affine, RotationTranslation
+
+Climbing = PGD | SLIDE
+
+
+@dataclass(frozen=True)
+class AffineAttack:
+    """Spend the share β of the budget on a's set and 1-β on b's: x_adv in x + S_affine(a.S, b.S).
+
+    β in [0, 1] is fixed, or drawn uniformly for each example and restart when None. Two climbing attacks (lp with lp)
+    move their perturbations in turn, b.steps moves each. When a searches rotation-translations (its limits times β),
+    b climbs from each moved image (its radius times 1-β); a's tries then take the place of restarts. Loss, box and
+    early stopping are b's.
+
+    >>> attack = AffineAttack(PGD(Linf(0.3)), SLIDE(L1(10)), beta=0.5)
+    >>> print(attack.S)
+    linf:0.3 + l1:10
+    """
+
+    a: Climbing | RandomSearch | GridSearch
+    b: Climbing
+    beta: float | None = None
+    restarts: int = 1
+
+    def __post_init__(self):
+        check_count(self.restarts, "restarts")
+        if not isinstance(self.a, PGD | SLIDE | RandomSearch | GridSearch) or not isinstance(self.b, PGD | SLIDE):
+            raise ValueError(f"AffineAttack({self.a}, {self.b}): the first must be PGD, SLIDE, RandomSearch or "
+                             "GridSearch and the second PGD or SLIDE")  # fmt: skip
+        if isinstance(self.a, RandomSearch | GridSearch) and not isinstance(self.a.S, RotationTranslation):
+            raise ValueError(f"AffineAttack scales its moves by β, which {self.a.S} cannot be: search rotations")
+        if self.beta is not None and not 0 <= self.beta <= 1:
+            raise ValueError(f"beta is {self.beta}, but must lie in [0, 1], or be None to be drawn")
+        climbing = isinstance(self.a, PGD | SLIDE)
+        if self.b.restarts != 1 or climbing and self.a.restarts != 1 or not climbing and self.restarts != 1:
+            raise ValueError(f"restarts of an AffineAttack are its own ({'restarts' if climbing else 'the tries of a'}): "
+                             "leave the others at 1")  # fmt: skip
+        if climbing and (self.a.steps, self.a.box) != (self.b.steps, self.b.box):
+            raise ValueError(f"the two attacks take {self.a.steps} and {self.b.steps} steps in the boxes {self.a.box} "
+                             f"and {self.b.box}: give them the same")  # fmt: skip
+
+    @property
+    def S(self) -> Affine:
+        return Affine(self.a.S, self.b.S)
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
+        """The worst mixtures found, shape, dtype and device of x."""
+        b = self.b
+        how = {"loss": b.loss, "early_stop": b.early_stop}
+        climb = partial(ascend, model, steps=b.steps, box=b.box, **how)
+
+        def mix(x: Tensor, y: Tensor, draws: Draws) -> Found:
+            beta = self._draw_beta(x, draws)
+            return climb(x, y, draws, [self.a, b], [beta, 1 - beta])
+
+        def climb_from(move):
+            def found(x: Tensor, y: Tensor, draws: Draws) -> Found:
+                beta = self._draw_beta(x, draws)
+                moved = apply_checked(self.a.S, x, beta[:, None] * move(x, draws))
+                return climb(moved, y, draws, [b], [1 - beta])
+
+            return found
+
+        with attacking(model, x, y, self.S, b.box, b.loss):
+            if isinstance(self.a, PGD | SLIDE):
+                searches = [mix] * self.restarts
+            else:
+                searches = map(climb_from, self.a.moves())
+            return worst(model, x, y, searches, rng, **how)
+
+    def _draw_beta(self, x: Tensor, draws: Draws) -> Tensor:
+        if self.beta is None:
+            return torch.as_tensor(draws.uniform(0.0, 1.0, len(x)), device=x.device).to(x.dtype)
+        return x.new_full((len(x),), self.beta)

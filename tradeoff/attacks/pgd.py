@@ -1,0 +1,70 @@
+"""Projected gradient descent (Madry et al. 2018)."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, into, movable, worst
+from tradeoff.attacks.draws import Draws
+from tradeoff.perturbations import Lp
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Steepest ascent in the norm of S, projected on S and clipped to the box.
+
+    Each step adds `step`/eps · S.argmax(gradient): step · sign(g) for linf, step · g/‖g‖ for l2, and for l1 one
+    coordinate (see `SLIDE` for better). Starts are uniform in the ball, for l2 on its sphere. `step` is 2.5 eps / steps
+    unless given, in the units of the radius; `box=None` for vectors without bounds.
+
+    >>> model = torch.nn.Linear(2, 2, bias=False)
+    >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))  # class 1 iff x_0 > x_1
+    >>> x, y = torch.tensor([[0.6, 0.5], [0.9, 0.1]]), torch.tensor([1, 1])
+    >>> x_adv = PGD(Linf(0.1), steps=5)(model, x, y, np.random.default_rng(0))
+    >>> model(x_adv).argmax(dim=1)  # the first is within 0.1 of the boundary, the second is not
+    tensor([0, 1])
+    """
+
+    S: Lp
+    steps: int = 40
+    restarts: int = 1
+    step: float | None = None
+    loss: str = "margin"
+    box: Box = (0.0, 1.0)
+    early_stop: bool = True
+
+    def __post_init__(self):
+        check_count(self.steps, "steps")
+        check_count(self.restarts, "restarts")
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
+        """The worst points found, shape, dtype and device of x."""
+        return climb(self, model, x, y, rng)
+
+    def start(self, x: Tensor, draws: Draws) -> State:
+        r = self.S.sample(x, draws)
+        if self.S.p == 2:
+            r = r / self.S.gauge(r).clamp(min=1e-12).to(x).reshape(-1, *[1] * (x.ndim - 1))
+        return {"r": r}
+
+    def move(self, state: State, gradient: Tensor, low: Tensor | None, high: Tensor | None) -> State:
+        r = state["r"]
+        way = rate(self) * self.S.argmax(movable(gradient, r, low, high))
+        return {"r": into(self.S.project(r + way), low, high)}
+
+
+def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
+    """Run a climbing attack from its restarts and keep the worst."""
+    how = {"loss": attack.loss, "early_stop": attack.early_stop}
+    with attacking(model, x, y, attack.S, attack.box, attack.loss):
+        run = partial(ascend, model, climbers=[attack], steps=attack.steps, box=attack.box, **how)
+        return worst(model, x, y, [run] * attack.restarts, rng, **how)
+
+
+def rate(attack) -> float:
+    """The step as a share of the radius: 2.5 / steps unless given."""
+    if attack.step is None:
+        return 2.5 / attack.steps
+    return attack.step / attack.S.eps if attack.S.eps else 0.0

@@ -1,0 +1,178 @@
+"""One evaluation is one boolean matrix, examples × attacks, on the same points; every number derives from it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+from tradeoff.attacks.ascent import Model, check_batch, evaluating
+from tradeoff.attacks.draws import Draws
+from tradeoff.files import read_json, write_atomically, write_json
+from tradeoff.names import lookup
+from tradeoff.progress import progress_bar
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Which examples are still classified correctly under which attack.
+
+    `correct` is bool (n, attacks); `attacks` names the columns, the first of which is "clean"; `sets` gives each
+    column's perturbation set as text (`tradeoff.perturbations.parse` reads it back), "" for the clean one; `about` holds
+    what else belongs to the result (seed, data, versions, seconds).
+
+    >>> correct = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
+    >>> outcomes = Outcomes(correct, ("clean", "pgd", "slide"), ("", "linf:0.3", "l1:10"))
+    >>> outcomes.accuracy(), outcomes.accuracy("linf"), outcomes.accuracy("linf", "l1")
+    (0.75, 0.5, 0.25)
+    >>> outcomes.average("linf", "l1"), outcomes.union()
+    (0.5, 0.25)
+    """
+
+    correct: np.ndarray
+    attacks: tuple[str, ...]
+    sets: tuple[str, ...]
+    about: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.correct.ndim != 2 or self.correct.dtype != bool or not len(self.correct):
+            raise ValueError(f"outcomes are a bool matrix examples × attacks, not {self.correct.dtype} of shape "
+                             f"{self.correct.shape}")  # fmt: skip
+        if not self.correct.shape[1] == len(self.attacks) == len(self.sets) or self.attacks[:1] != ("clean",):
+            raise ValueError(
+                f"{self.correct.shape[1]} columns, attacks {self.attacks} and sets {self.sets} do not match"
+            )
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The perturbation sets attacked, without their sizes and in order: ("linf", "l1")."""
+        return tuple(dict.fromkeys(map(_family, self.sets[1:])))
+
+    def standing(self, *names: str) -> np.ndarray:
+        """The examples that no attack on the named sets (and no named attack) breaks, bool (n,).
+
+        Several names are the union adversary; an example misclassified from the start never stands. Raises ValueError
+        for a name that is neither a set nor an attack here.
+        """
+        known = dict.fromkeys((*self.attacks, *self.set_names))
+        for name in names:
+            lookup(known, name, "set or attack")
+        columns = [k == 0 or attack in names or _family(S) in names
+                   for k, (attack, S) in enumerate(zip(self.attacks, self.sets, strict=True))]  # fmt: skip
+        return self.correct[:, columns].all(axis=1)
+
+    def accuracy(self, *names: str) -> float:
+        """The share of examples standing under the union of the named sets or attacks; without names, unperturbed."""
+        return float(self.standing(*names).mean())
+
+    def union(self) -> float:
+        """1 - R_max: accuracy when the adversary picks the set, among all, for each example."""
+        return self.accuracy(*self.set_names)
+
+    def average(self, *names: str) -> float:
+        """1 - R_avg: the mean over the sets (all unless named) of the accuracy under each."""
+        return float(np.mean([self.accuracy(name) for name in names or self.set_names]))
+
+    def interval(self, *names: str, confidence: float = 0.95) -> tuple[float, float]:
+        """The exact (Clopper–Pearson) binomial interval of `accuracy(*names)`."""
+        standing = self.standing(*names)
+        found = binomtest(int(standing.sum()), len(standing)).proportion_ci(confidence, method="exact")
+        return float(found.low), float(found.high)
+
+    def table(self) -> dict[str, dict]:
+        """Clean, each set and union: accuracy and its 95 % interval; and the average accuracy."""
+        rows = {"clean": (), **{name: (name,) for name in self.set_names}, "union": self.set_names}
+        numbers = {
+            row: {"accuracy": self.accuracy(*names), "interval": self.interval(*names)} for row, names in rows.items()
+        }
+        return numbers | {"average": {"accuracy": self.average() if self.set_names else self.accuracy()}}
+
+    def save(self, path: str | Path) -> None:
+        """Write PATH.npz (the matrix) and PATH.json (the rest), each whole or not at all."""
+        path = Path(path)
+        with write_atomically(path.with_suffix(".npz")) as file:
+            np.savez_compressed(file, correct=np.packbits(self.correct, axis=0), n=len(self.correct))
+        write_json(path.with_suffix(".json"), {"attacks": self.attacks, "sets": self.sets, "about": self.about,
+                                               "table": self.table()})  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Outcomes":
+        """Read what `save` wrote. ValueError for a damaged file."""
+        path = Path(path)
+        record = read_json(path.with_suffix(".json"))
+        try:
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                correct = np.unpackbits(arrays["correct"], axis=0, count=int(arrays["n"])).astype(bool)
+            return cls(correct, tuple(record["attacks"]), tuple(record["sets"]), record["about"])
+        except (KeyError, ValueError, OSError, EOFError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path.with_suffix('.npz')} is damaged ({error}): delete it to evaluate again") from error
+
+
+def _family(S: str) -> str:
+    """ "linf" of "linf:0.3", "rt+linf" of "rt:3px,30deg + linf:0.3"."""
+    return "+".join(part.partition(":")[0].strip() for part in S.split("+"))
+
+
+def evaluate(
+    model: Model,
+    attacks: Mapping,
+    x: np.ndarray | torch.Tensor,
+    y: np.ndarray | torch.Tensor,
+    rng: np.random.Generator,
+    *,
+    chunk: int = 100,
+    progress: str | None = None,
+    about: dict | None = None,
+) -> Outcomes:
+    """Attack the model on every example with every attack.
+
+    Parameters: `model` maps float inputs to logits; `attacks` maps names to attacks; `x` (n, ...) float and `y` (n,)
+    int64 are NumPy arrays or tensors, moved to the model's device `chunk` examples at a time. Draws are keyed by the
+    content of the example, the name of the attack and one integer of `rng`, so neither `chunk` nor the order of
+    examples or attacks changes a draw. `progress` is the label of a progress bar (none without); `about` is kept with
+    the result.
+
+    Raises ValueError for bad input, before any attack.
+    """
+    attacks = dict(attacks)
+    if "clean" in attacks:
+        raise ValueError("no attack may be called 'clean': that is the column without an attack")
+    x, y = torch.as_tensor(np.array(x)), torch.as_tensor(np.array(y))
+    for attack in attacks.values() or [None]:
+        check_batch(x, y, getattr(attack, "box", None))
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}, but must be at least 1")
+    seed = int(rng.integers(2**63))
+    device = _device(model)
+    correct = np.empty((len(x), 1 + len(attacks)), dtype=bool)
+    seconds = {}
+    columns = {"clean": None, **attacks}
+    with progress_bar(correct.size, progress) as bar:
+        for k, (name, attack) in enumerate(columns.items()):
+            began = time.perf_counter()
+            for i in range(0, len(x), chunk):
+                points, labels = x[i : i + chunk].to(device), y[i : i + chunk].to(device)
+                if attack:
+                    points = attack(model, points, labels, Draws.for_examples(x[i : i + chunk].numpy(), seed, name))
+                correct[i : i + chunk, k] = (_predict(model, points) == labels).cpu().numpy()
+                bar.update(len(labels))
+            seconds[name] = round(time.perf_counter() - began, 3)
+    sets = ("", *(str(attack.S) for attack in attacks.values()))
+    how = {name: repr(attack) for name, attack in attacks.items()}
+    return Outcomes(correct, tuple(columns), sets, {"seed": seed, "seconds": seconds, "attacks": how, **(about or {})})
+
+
+def _device(model: Model) -> torch.device:
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _predict(model: Model, x: torch.Tensor) -> torch.Tensor:
+    with evaluating(model), torch.no_grad():
+        return model(x).argmax(dim=1)

@@ -1,0 +1,193 @@
+"""Experiments are data: what is trained, on what, and how it is evaluated. Results are made when they are missing.
+
+A run is a folder RUNS/NAME: `experiment.json` (what was declared, and the provenance), `log.jsonl` (a line per epoch),
+`weights.safetensors`, `outcomes.npz` and `outcomes.json` (the outcome matrix); `checkpoint.safetensors` while training
+is under way, from which an interrupted run goes on.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from tradeoff.attacks import PGD, SLIDE, GridSearch, RandomSearch
+from tradeoff.data import Images, load
+from tradeoff.evaluation import Outcomes, evaluate
+from tradeoff.files import make_folder, read_json, write_atomically, write_json
+from tradeoff.models import build
+from tradeoff.names import lookup
+from tradeoff.perturbations import L1, L2, Linf, RotationTranslation
+from tradeoff.provenance import provenance
+from tradeoff.training import fit, load_weights, save_weights
+
+LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
+
+# The attacks of an evaluation, by the name of their column.
+SUITES = {
+    "lp": {"linf": PGD(LINF, steps=40), "l1": SLIDE(ONE, steps=40), "l2": PGD(TWO, steps=40)},
+    "lp-100": {
+        "linf": PGD(LINF, steps=100, restarts=5),
+        "l1": SLIDE(ONE, steps=100, restarts=5),
+        "l2": PGD(TWO, steps=100, restarts=5),
+    },
+    "rt": {"linf": PGD(LINF, steps=40), "rt": GridSearch(RT)},
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training run and its evaluation.
+
+    `data` and `model` are names of `tradeoff.data` and `tradeoff.models`; `attacks` are those trained against (none:
+    natural training), brought together by the strategy `combine` ("avg" or "max", see `tradeoff.training`); `suite`
+    names the attacks of the evaluation, on the first `test` test examples. `epochs`, `lr`, `seed`, `batch` and `warmup`
+    are those of `tradeoff.training.fit`.
+    """
+
+    data: str
+    model: str = "small_cnn"
+    attacks: tuple = ()
+    combine: str = "avg"
+    epochs: int = 16
+    lr: float = 3e-3
+    seed: int = 0
+    batch: int = 50
+    warmup: int = 6
+    suite: str = "lp"
+    test: int = 1000
+
+
+def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
+    """The paper's models on one data set: natural, one per set, avg and max of the lp sets, max with rotations."""
+    training = {"steps": steps, "loss": "ce", "early_stop": False}
+    linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, **training), PGD(TWO, **training)
+    rt = RandomSearch(RT, tries=10, loss="ce", early_stop=False)
+    base = Experiment(data, **how)
+    models = {
+        "natural": base,
+        "linf": replace(base, attacks=(linf,)),
+        "l1": replace(base, attacks=(l1,)),
+        "l2": replace(base, attacks=(l2,)),
+        "avg": replace(base, attacks=(linf, l1, l2)),
+        "max": replace(base, attacks=(linf, l1, l2), combine="max"),
+        "max-rt": replace(base, attacks=(linf, rt), combine="max", suite="rt"),
+    }
+    return {f"{data}-{name}": experiment for name, experiment in models.items()}
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    **_declare("digits", steps=5),
+    **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1),
+}
+
+
+def train(
+    experiment: Experiment, folder: Path | None = None, device: str = "cpu", label: str | None = None
+) -> nn.Module:
+    """The experiment's model, trained. With a `folder`, its files are kept there, an interrupted run goes on from its
+    last epoch, and a finished one is read. `label` names the progress bar (none without).
+
+    Raises ValueError when the folder holds another experiment, and for bad input before any step.
+    """
+    model = build(experiment.model, experiment.seed)
+    if folder is None:
+        _fit(experiment, model, device, None, label)
+        return model
+    make_folder(folder)
+    declared = folder / "experiment.json"
+    if not declared.exists():
+        write_json(declared, {"experiment": repr(experiment), "about": provenance(seed=experiment.seed)})
+    elif read_json(declared)["experiment"] != repr(experiment):
+        raise ValueError(f"{folder} holds another experiment than the one declared now: choose another folder, "
+                         "or make it again with --force")  # fmt: skip
+    weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
+    if weights.exists():
+        load_weights(weights, model)
+        return model.to(device).eval()
+    began = time.perf_counter()
+    log, source = _fit(experiment, model, device, checkpoint, label)
+    with write_atomically(folder / "log.jsonl") as file:
+        file.writelines(json.dumps(record).encode() + b"\n" for record in log)
+    about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=time.perf_counter() - began)
+    save_weights(weights, model, about | {"experiment": repr(experiment)})
+    checkpoint.unlink(missing_ok=True)
+    return model
+
+
+def _fit(experiment, model, device, checkpoint, label) -> tuple[list[dict], str]:
+    images = load(experiment.data, "train")
+    log = fit(
+        model,
+        images,
+        experiment.attacks,
+        experiment.combine,
+        epochs=experiment.epochs,
+        lr=experiment.lr,
+        seed=experiment.seed,
+        batch=experiment.batch,
+        warmup=experiment.warmup,
+        device=device,
+        checkpoint=checkpoint,
+        label=label,
+    )
+    return log, images.source
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, the test images it was evaluated on, and the outcome."""
+
+    model: nn.Module
+    images: Images
+    outcomes: Outcomes
+
+
+@dataclass
+class Results:
+    """The runs of declared experiments in the folder `runs`, trained and evaluated when they are missing.
+
+    `force` makes every run again, once per `Results`. `say` is told what is being done.
+    """
+
+    runs: Path
+    device: str = "cpu"
+    force: bool = False
+    progress: bool = True
+    _fresh: set = field(default_factory=set)
+
+    def __call__(self, name: str) -> Run:
+        """The run of EXPERIMENTS[name]. ValueError for an unknown name, with the nearest right one."""
+        experiment = lookup(EXPERIMENTS, name, "experiment")
+        folder = Path(self.runs) / name
+        if self.force and name not in self._fresh:
+            for file in ("experiment.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors",
+                         "outcomes.npz", "outcomes.json"):  # fmt: skip
+                (folder / file).unlink(missing_ok=True)
+        self._fresh.add(name)
+        images = load(experiment.data, "test").first(experiment.test)
+        label = (lambda verb: f"  {name}: {verb}") if self.progress else (lambda verb: None)
+        if not (folder / "weights.safetensors").exists():
+            self._say(f"  {name}: training {experiment.epochs} epochs on {images.source}"
+                      + (" (goes on from its last epoch)" if (folder / "checkpoint.safetensors").exists() else ""))  # fmt: skip
+        began = time.perf_counter()
+        model = train(experiment, folder, self.device, label("training"))
+        trained = time.perf_counter() - began
+        outcomes = folder / "outcomes.json"
+        if not outcomes.exists():
+            suite = SUITES[experiment.suite]
+            about = provenance(data=f"first {len(images)} test examples of {images.source}")
+            rng = np.random.default_rng(experiment.seed)
+            began = time.perf_counter()
+            found = evaluate(model, suite, images.x, images.y, rng, progress=label("attacking"), about=about)
+            found.save(outcomes)
+            self._say(f"  {name}: trained in {trained:.0f} s, attacked in {time.perf_counter() - began:.0f} s: "
+                      + ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items()))  # fmt: skip
+        return Run(model, images, Outcomes.load(outcomes))
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,20 @@
+"""The figures: one module each, of one shape.
+
+A module's docstring is the caption. PARAMETERS gives, per preset, what its numbers depend on; `compute(results,
+**parameters)` returns them as plain JSON data (`results(name)` is the run of a declared experiment, made when missing);
+`draw(numbers)` makes the picture and does no arithmetic beyond units.
+"""
+
+from importlib import import_module
+
+FIGURES = ("thm1", "thm1_radii", "mnist_tradeoff", "affine_strip", "slide_vs_pgd")
+PRESETS = ("quick", "full")
+
+
+def figure_module(name: str):
+    """The module of a figure.
+
+    >>> figure_module("thm1_radii").__doc__.splitlines()[0]
+    'The two textbook classifiers on D_B against the size of the noise, exactly.'
+    """
+    return import_module(f"tradeoff.figures.{name}")

@@ -1,0 +1,50 @@
+"""One style for all figures: column width of the paper, embedded fonts, colours that colour-blind readers tell apart."""
+
+from contextlib import contextmanager
+
+import matplotlib
+from matplotlib import pyplot as plt
+
+COLUMN, PAGE = 3.35, 6.9  # inches
+
+# Okabe & Ito (2008); each adversary keeps its colour, and its marker, in every figure.
+COLOURS = {
+    "clean": "#000000",
+    "linf": "#0072B2",
+    "l1": "#D55E00",
+    "l2": "#009E73",
+    "rt": "#CC79A7",
+    "average": "#E69F00",
+    "union": "#7F7F7F",
+    "forbidden": "#F0E442",
+}
+MARKERS = {"clean": "D", "linf": "o", "l1": "s", "l2": "^", "rt": "v", "average": "X", "union": "*"}
+LABELS = {"clean": "clean", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$", "l2": r"$\ell_2$", "rt": "rotation",
+          "average": "average", "union": "union"}  # fmt: skip
+
+_RC = {
+    "font.family": "serif",
+    "font.serif": ["DejaVu Serif"],
+    "mathtext.fontset": "dejavuserif",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 200,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.bbox": None,
+}
+
+
+@contextmanager
+def paper_style():
+    """The style within the block; the user's own settings come back after it."""
+    with matplotlib.rc_context(_RC), plt.ioff():
+        yield

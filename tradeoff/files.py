@@ -1,0 +1,53 @@
+"""Files that are whole or not there, and errors that say what to do about a folder."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends well; otherwise nothing changes."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """The value as readable JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    with write_atomically(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """What `write_json` wrote. ValueError for a damaged file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it to make it again") from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder, made if missing and known to be writable; OSError naming the remedy otherwise."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {path} ({error.strerror or error}): choose another one") from error
+    return path

@@ -1,0 +1,27 @@
+"""What stands beside every number: the command that made it, its versions and its time."""
+
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+
+def provenance(**about) -> dict:
+    """The running command, the versions in use, the date, and what the caller adds (seed, data, seconds).
+
+    >>> sorted(provenance(seed=0))
+    ['command', 'date', 'seed', 'versions']
+    """
+    packages = ("tradeoff", "numpy", "scipy", "torch", "matplotlib")
+    loaded = [name for name in packages if name in sys.modules]
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in loaded}
+    return {"command": _command(), "date": datetime.now(UTC).date().isoformat(), "versions": versions, **about}
+
+
+def _command() -> str:
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = module.name.removesuffix(".__main__") if module else None
+    program = f"python -m {name}" if name else f"python {Path(sys.argv[0]).name}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])

@@ -1,0 +1,73 @@
+"""python -m tradeoff.theory: run the checks of the theorems, a line each."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+from tradeoff.files import make_folder, write_json
+from tradeoff.names import lookup
+from tradeoff.theory import THEOREMS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 if every check holds, 1 if one does not; a wrong request ends with a line on standard error and status 2."""
+    parser = argparse.ArgumentParser("python -m tradeoff.theory", description="Check the theorems, by every route.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="theorems to check (default: all)")
+    parser.add_argument("--list", action="store_true", help="print the theorems and check nothing")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to FILE, or to standard output for -")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    options = parser.parse_args(arguments)
+    try:
+        theorems = [lookup(THEOREMS, name, "theorem") for name in dict.fromkeys(options.names or THEOREMS)]
+        if not options.list and options.json not in (None, "-"):
+            _check_target(Path(options.json), options.force)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.list:
+        for theorem in theorems:
+            print(f"{theorem.name:<22} {theorem.source}\n{'':<22} {theorem.statement}")
+        return 0
+    lines = sys.stderr if options.json == "-" else sys.stdout  # standard output is then the JSON alone
+    results = [_check(theorem, lines) for theorem in theorems]
+    if options.json == "-":
+        print(json.dumps(results, indent=1, ensure_ascii=False))
+    elif options.json:
+        write_json(options.json, results)
+    return 0 if all(check["holds"] for result in results for check in result["checks"]) else 1
+
+
+def _check(theorem, lines) -> dict:
+    """The theorem's results as plain data; a line for every route as soon as it is known."""
+    checks, start = [], perf_counter()
+    for route, evidence in theorem.run():
+        seconds = perf_counter() - start
+        word = "ok" if evidence.holds else "FAIL"
+        print(f"{word:<4} {theorem.name:<22} {route:<9} {seconds:5.1f} s  {evidence.detail}", file=lines, flush=True)
+        checks.append({"route": route, "holds": evidence.holds, "detail": evidence.detail, "seconds": seconds})
+        start = perf_counter()
+    for route, reason in theorem.absent.items():
+        print(f"{'-':<4} {theorem.name:<22} {route:<9} {'':5}    does not apply: {reason}", file=lines, flush=True)
+    return {
+        "name": theorem.name,
+        "source": theorem.source,
+        "statement": theorem.statement,
+        "checks": checks,
+        "absent": dict(theorem.absent),
+    }
+
+
+def _check_target(path: Path, force: bool) -> None:
+    """Whether the results can be written there, found out before any work."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: choose another file, or replace it with --force")
+    make_folder(path.parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

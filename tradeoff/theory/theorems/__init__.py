@@ -1,0 +1,1 @@
+"""One theorem, one file, one shape: statement and proof, a function for each route, the record `THEOREM`."""
