@@ -13,6 +13,7 @@ def _doctest_names(request, doctest_namespace):
     doctest_namespace["np"] = np
     modules = ["tradeoff.perturbations"]
     if not request.node.name.startswith(("tradeoff.perturbations", "tradeoff.theory")):
-        modules.append("tradeoff.attacks")  # theory and its doctests do without torch
+        modules.append("tradeoff.attacks")
+        doctest_namespace["torch"] = import_module("torch")  # theory and its doctests do without
     for module in map(import_module, modules):
         doctest_namespace.update({name: getattr(module, name) for name in module.__all__})

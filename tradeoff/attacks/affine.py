@@ -46,8 +46,8 @@ class AffineAttack:
             raise ValueError(f"beta is {self.beta}, but must lie in [0, 1], or be None to be drawn")
         climbing = isinstance(self.a, PGD | SLIDE)
         if self.b.restarts != 1 or climbing and self.a.restarts != 1 or not climbing and self.restarts != 1:
-            raise ValueError(f"restarts of an AffineAttack are its own ({'restarts' if climbing else 'the tries of a'}): "
-                             "leave the others at 1")  # fmt: skip
+            own = "its restarts" if climbing else "the tries of its search"
+            raise ValueError(f"an AffineAttack starts again by {own}: leave all other restarts at 1")
         if climbing and (self.a.steps, self.a.box) != (self.b.steps, self.b.box):
             raise ValueError(f"the two attacks take {self.a.steps} and {self.b.steps} steps in the boxes {self.a.box} "
                              f"and {self.b.box}: give them the same")  # fmt: skip

@@ -277,11 +277,16 @@ def check_batch(x: Tensor, y: Tensor, box: Box) -> None:
 
 
 def check_fits(S, x: Tensor, box: Box) -> None:
-    """ValueError for an lp ball that swallows the whole box: its radius is in other units (8 instead of 8/255)."""
+    """ValueError for moves that x does not allow, and for an lp ball that swallows the whole box: its radius is in
+    other units (8 instead of 8/255)."""
     if isinstance(S, Affine):
         check_fits(S.a, x, box)
         check_fits(S.b, x, box)
-    if not isinstance(S, Lp) or box is None:
+        return
+    if not isinstance(S, Lp):
+        S.check_input(x)
+        return
+    if box is None:
         return
     whole = float(norm(torch.full_like(x[:1], box[1] - box[0]), S.p)[0])
     if S.eps > whole * (1 + TOLERANCE):

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
-import torch
 from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, into, movable, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.perturbations import Lp
+from tradeoff.perturbations import L2, Lp
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class PGD:
     """Steepest ascent in the norm of S, projected on S and clipped to the box.
 
     Each step adds `step`/eps · S.argmax(gradient): step · sign(g) for linf, step · g/‖g‖ for l2, and for l1 one
-    coordinate (see `SLIDE` for better). Starts are uniform in the ball, for l2 on its sphere. `step` is 2.5 eps / steps
-    unless given, in the units of the radius; `box=None` for vectors without bounds.
+    coordinate (see `SLIDE` for better). Other lp balls step along g/‖g‖ too: their own steepest step and the Euclidean
+    projection come to rest at different points. Starts are uniform in the ball, for l2 on its sphere. `step` is
+    2.5 eps / steps unless given, in the units of the radius; `box=None` for vectors without bounds.
 
     >>> model = torch.nn.Linear(2, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))  # class 1 iff x_0 > x_1
@@ -36,8 +37,7 @@ class PGD:
     early_stop: bool = True
 
     def __post_init__(self):
-        check_count(self.steps, "steps")
-        check_count(self.restarts, "restarts")
+        check_climber(self)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
@@ -51,7 +51,8 @@ class PGD:
 
     def move(self, state: State, gradient: Tensor, low: Tensor | None, high: Tensor | None) -> State:
         r = state["r"]
-        way = rate(self) * self.S.argmax(movable(gradient, r, low, high))
+        steepest = self.S if self.S.p in (1, 2, inf) else L2(self.S.eps)
+        way = rate(self) * steepest.argmax(movable(gradient, r, low, high))
         return {"r": into(self.S.project(r + way), low, high)}
 
 
@@ -61,6 +62,18 @@ def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
     with attacking(model, x, y, attack.S, attack.box, attack.loss):
         run = partial(ascend, model, climbers=[attack], steps=attack.steps, box=attack.box, **how)
         return worst(model, x, y, [run] * attack.restarts, rng, **how)
+
+
+def check_climber(attack) -> None:
+    """ValueError for a field that a climbing attack cannot use."""
+    if not isinstance(attack.S, Lp):
+        raise ValueError(f"{type(attack).__name__} attacks an lp ball, not {attack.S}")
+    check_count(attack.steps, "steps")
+    check_count(attack.restarts, "restarts")
+    if attack.step is not None and not attack.step > 0:
+        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for 2.5 eps / steps")
+    if attack.box is not None and not attack.box[0] < attack.box[1]:
+        raise ValueError(f"box is {attack.box!r}, but must be a pair low < high, or None for no bounds")
 
 
 def rate(attack) -> float:

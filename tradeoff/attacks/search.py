@@ -27,6 +27,7 @@ class RandomSearch:
     early_stop: bool = True
 
     def __post_init__(self):
+        _check_moves(self.S)
         check_count(self.tries, "tries")
 
     def moves(self) -> Moves:
@@ -49,6 +50,9 @@ class GridSearch:
     loss: str = "margin"
     early_stop: bool = True
 
+    def __post_init__(self):
+        _check_moves(self.S)
+
     def moves(self) -> Moves:
         for move in self.S.grid():
             # Made of doubles: moves near the edge of the set must not be rounded out of it.
@@ -57,6 +61,11 @@ class GridSearch:
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst moved inputs, shape, dtype and device of x."""
         return _search(self, model, x, y, rng)
+
+
+def _check_moves(S) -> None:
+    if not isinstance(S, RotationTranslation | Swap):
+        raise ValueError(f"a search tries moves, not {S}: use PGD or SLIDE for lp balls")
 
 
 def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:

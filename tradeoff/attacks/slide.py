@@ -6,9 +6,9 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, State, check_count, into, movable
+from tradeoff.attacks.ascent import Box, Model, State, into, movable
 from tradeoff.attacks.draws import Draws
-from tradeoff.attacks.pgd import climb, rate
+from tradeoff.attacks.pgd import check_climber, climb, rate
 from tradeoff.perturbations import Lp
 
 
@@ -39,8 +39,7 @@ class SLIDE:
     early_stop: bool = True
 
     def __post_init__(self):
-        check_count(self.steps, "steps")
-        check_count(self.restarts, "restarts")
+        check_climber(self)
         if self.S.p != 1:
             raise ValueError(f"SLIDE attacks l1 balls, not {self.S}: use PGD for other norms")
         low, high = self._range()

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tradeoff.figures import FIGURES, PRESETS, figure_module
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
@@ -14,11 +15,12 @@ from tradeoff.provenance import provenance
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when every figure is there, 1 on an error, 2 for a wrong command line, 130 when interrupted."""
+    """0 when every figure is there, 1 when one cannot be made, 2 for a wrong request, before any work; 130 when
+    interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.figures",
         description="Compute and draw the figures: a PDF, a PNG and a JSON with the numbers and their provenance each. "
-        "Models that a figure needs are trained when they are missing, and an interrupted command goes on where it was.",
+        "Models that a figure needs are trained when missing, and an interrupted command goes on where it was.",
         epilog="example: python -m tradeoff.figures thm1 mnist_tradeoff --out out",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to make (default: all)")
@@ -27,45 +29,61 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", metavar="DIR", help="folder of trained models and their outcomes (default: OUT/runs)")
     parser.add_argument("--preset", default="quick", metavar="|".join(PRESETS),
                         help="quick: embedded digits, minutes on a CPU (default); full: all of MNIST")  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="torch device to train on: cpu (default), cuda, cuda:1, mps")
+    parser.add_argument("--device", default="cpu", help="torch device to train on: cpu (default), cuda, cuda:1")
     parser.add_argument("--force", action="store_true", help="compute again what is there, and train again")
     options = parser.parse_args(arguments)
     if options.list:
         for name in FIGURES:
             print(f"{name:15} {figure_module(name).__doc__.strip().splitlines()[0]}")
         return 0
+    status = 2
     try:
-        for name in options.names:
-            lookup(dict.fromkeys(FIGURES), name, "figure")
-        lookup(dict.fromkeys(PRESETS), options.preset, "preset")
-        _make(options)
+        names, out, results = _prepare(options)
+        status = 1
+        began = time.perf_counter()
+        for name in names:
+            make_figure(name, options.preset, out, results, options.force)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on where this one was", file=sys.stderr)
+        force = " without --force" if options.force else ""
+        print(f"interrupted: the same command{force} goes on where this one was", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
+    print(f"done in {time.perf_counter() - began:.0f} s, at most {_peak_memory():.1f} GB of memory")
     return 0
 
 
-def _make(options) -> None:
-    import torch  # only now: --list and errors above need not wait for it
+def _prepare(options) -> tuple[list[str], Path, Any]:
+    """The figures asked for, the folder they go to, and the results they draw on. ValueError or OSError for a request
+    that cannot be met."""
+    names = list(dict.fromkeys(options.names or FIGURES))
+    for name in names:
+        lookup(dict.fromkeys(FIGURES), name, "figure")
+    lookup(dict.fromkeys(PRESETS), options.preset, "preset")
+    out = make_folder(options.out)
+    runs = make_folder(options.runs or out / "runs")
+
+    import matplotlib  # only now: --list and the errors above need not wait for it and for torch
+    import torch
 
     from tradeoff.experiments import Results
 
-    out = make_folder(options.out)
-    runs = make_folder(options.runs or out / "runs")
+    matplotlib.use("agg")  # files alone, wherever there is a screen
     try:
-        torch.empty(1, device=options.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        float(torch.ones(1, dtype=torch.float64, device=options.device))  # in doubles, as the projections are
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {options.device!r} is not to be had ({reason}): use --device cpu") from None
-    results = Results(runs, options.device, options.force)
-    began = time.perf_counter()
-    for name in options.names or FIGURES:
-        make_figure(name, options.preset, out, results, options.force)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    print(f"done in {time.perf_counter() - began:.0f} s, at most {peak:.1f} GB of memory")
+    if not options.force:
+        for name in names:
+            _numbers_there(name, options.preset, out)
+    return names, out, Results(runs, options.device, options.force)
+
+
+def _peak_memory() -> float:
+    """The most memory this process held, GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
 
 
 def make_figure(name: str, preset: str, out: Path, results, force: bool) -> None:
@@ -75,35 +93,24 @@ def make_figure(name: str, preset: str, out: Path, results, force: bool) -> None
     """
     from matplotlib import pyplot as plt
 
-    from tradeoff.experiments import EXPERIMENTS
     from tradeoff.figures.style import paper_style
 
     module = figure_module(name)
-    parameters = module.PARAMETERS[preset]
-    experiments = parameters.get("experiments", {}).values()
-    # As JSON reads it back, so that tuples and lists compare equal.
-    declared = json.loads(
-        json.dumps({"parameters": parameters, "experiments": {e: repr(EXPERIMENTS[e]) for e in experiments}})
-    )
     path = out / f"{name}.json"
-    numbers, verb = None, "reused"
-    if path.exists() and not force:
-        there = read_json(path)
-        if there.get("declared") != declared:
-            raise ValueError(f"{path} was made from other parameters (preset {there.get('preset')}): "
-                             "--force replaces it, --out keeps both")  # fmt: skip
-        numbers = there["numbers"]
+    pictures = [path.with_suffix(".pdf"), path.with_suffix(".png")]
+    numbers, verb = None if force else _numbers_there(name, preset, out), "reused"
     if numbers is None:
         print(f"{name}: computing", flush=True)
         began, verb = time.perf_counter(), "made"
+        parameters = module.PARAMETERS[preset]
         numbers = json.loads(json.dumps(module.compute(results, **parameters)))
         seconds = round(time.perf_counter() - began, 1)
         about = provenance(seconds=seconds, seed=parameters.get("seed"), data=numbers.get("data", "none: theory"))
-        caption = module.__doc__.strip()
-        write_json(path, {"figure": name, "caption": caption, "preset": preset, "declared": declared, "provenance": about,
-                          "numbers": numbers})  # fmt: skip
-    pictures = [path.with_suffix(".pdf"), path.with_suffix(".png")]
-    if verb == "made" or not all(picture.exists() for picture in pictures):
+        for picture in pictures:
+            picture.unlink(missing_ok=True)  # of other numbers
+        write_json(path, {"figure": name, "caption": module.__doc__.strip(), "preset": preset,
+                          "declared": _declared(name, preset), "provenance": about, "numbers": numbers})  # fmt: skip
+    if not all(picture.exists() for picture in pictures):
         with paper_style():
             figure = module.draw(numbers)
             for picture in pictures:
@@ -113,6 +120,29 @@ def make_figure(name: str, preset: str, out: Path, results, force: bool) -> None
                     figure.savefig(file, format=picture.suffix[1:], metadata=metadata)
             plt.close(figure)
     print(f"{name}: {verb} {path.with_suffix('.png')} (.pdf, .json)", flush=True)
+
+
+def _numbers_there(name: str, preset: str, out: Path) -> dict | None:
+    """The numbers in OUT/NAME.json, None without the file. ValueError when they were made from other parameters."""
+    path = out / f"{name}.json"
+    if not path.exists():
+        return None
+    there = read_json(path)
+    if not isinstance(there, dict) or there.get("declared") != _declared(name, preset):
+        made = f" (preset {there['preset']})" if isinstance(there, dict) and "preset" in there else ""
+        raise ValueError(f"{path} was made from other parameters{made}: --force replaces it, --out keeps both")
+    return there["numbers"]
+
+
+def _declared(name: str, preset: str) -> dict:
+    """All that the figure's numbers are made from, as JSON reads it back, so that tuples and lists compare equal."""
+    from tradeoff.evaluation import describe
+    from tradeoff.experiments import EXPERIMENTS, SUITES
+
+    parameters = figure_module(name).PARAMETERS[preset]
+    used = {e: EXPERIMENTS[e] for e in parameters.get("experiments", {}).values()}
+    experiments = {e: [repr(used[e]), describe(SUITES[used[e].suite])] for e in used}
+    return json.loads(json.dumps({"parameters": parameters, "experiments": experiments}))
 
 
 if __name__ == "__main__":

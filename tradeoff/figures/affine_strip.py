@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tradeoff.attacks import PGD, AffineAttack, Draws, RandomSearch
-from tradeoff.figures.style import PAGE
+from tradeoff.figures.style import COLOURS, PAGE
 from tradeoff.perturbations import Linf, RotationTranslation
 
 _BETAS = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -73,8 +73,8 @@ def draw(numbers: dict) -> Figure:
         ax.imshow(entry["image"], cmap="gray", vmin=0, vmax=1)
         ax.set_title(rf"$\beta = {entry['beta']:g}$")
         right = entry["answer"] == label
-        ax.set_xlabel(f"{'✓' if right else '✗'} {entry['answer']} ({entry['probability']:.0%})",
-                      color="black" if right else "#D55E00", fontweight="normal" if right else "bold")  # fmt: skip
+        answer = f"{entry['answer']} ({100 * entry['probability']:.0f} %)" + ("" if right else ", wrong")
+        ax.set_xlabel(answer, color="black" if right else COLOURS["l1"], fontweight="normal" if right else "bold")
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])

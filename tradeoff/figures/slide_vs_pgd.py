@@ -1,8 +1,9 @@
 r"""Why ℓ1 needs its own attack: the loss along SLIDE (several sparsities q) against steepest descent.
 
 The steepest ℓ1 step moves one pixel, so it climbs slowly and gets stuck; SLIDE moves the (100 - q) % of the pixels with
-the largest gradients at once. Mean margin loss (positive: misclassified) over test digits, and the share of digits
-broken so far, under ℓ1 noise of radius 10 on the naturally trained model; all attacks take the same step.
+the largest gradients at once. Left, the mean margin loss (positive: misclassified) of test digits; right, the share
+broken so far; under ℓ1 noise of radius 10, on the naturally trained model. All start at the same points and take
+steps of the same length.
 """
 
 import numpy as np
@@ -14,9 +15,12 @@ from tradeoff.attacks import PGD, SLIDE, Draws, ascend
 from tradeoff.figures.style import PAGE
 from tradeoff.perturbations import L1
 
-_QUICK = {"experiments": {"model": "digits-l1"}, "eps": 10.0, "steps": 60, "step": 1.0,
+_QUICK = {"experiments": {"model": "digits-natural"}, "eps": 10.0, "steps": 60, "step": 1.0,
           "quantiles": (80, 90, 95, 99, 99.5), "examples": 200, "seed": 0}  # fmt: skip
-PARAMETERS = {"quick": _QUICK, "full": _QUICK | {"experiments": {"model": "mnist-l1"}, "examples": 1000, "steps": 200}}
+PARAMETERS = {
+    "quick": _QUICK,
+    "full": _QUICK | {"experiments": {"model": "mnist-natural"}, "examples": 1000, "steps": 200},
+}
 
 
 def compute(

@@ -1,8 +1,9 @@
 r"""Theorem 1: no classifier's risks under ℓ∞ noise of radius 2η and under ℓ1 noise of radius 2 sum to less than one.
 
-The plane of the two risks on D_B. The shaded region is impossible; the textbook classifiers sit in its corners'
-neighbourhood, the constant on its edge, and every linear classifier outside. Points with error bars are classifiers of
-other kinds under the proof's own perturbations, simulated: those land on the line exactly, up to sampling.
+The plane of the two risks on D_B: the shaded region is impossible. Exact points are the textbook classifiers, the
+constant on the edge, and a sweep of linear classifiers sign(w_0 x_0 + Σ x_i/√d + b) under the worst noise. Points with
+error bars are nonlinear classifiers under the proof's own two perturbations, simulated: for every classifier these two
+risks sum to one, and its worst-case risks are no smaller.
 """
 
 from math import log, sqrt
@@ -35,7 +36,7 @@ def compute(results, *, alpha: float, d: int, p0: float, samples: int, seed: int
         "constant": exact(0.0, 0.0, 1.0),
     }
     # sign(w_0 x_0 + Σ x_i/√d + b): the weight of x_0 runs from none to all, the offset over both signs.
-    sweep = [exact(w_0, 1 / sqrt(d), b) for w_0 in np.geomspace(0.02, 50, 41) for b in np.linspace(-4, 4, 17)]
+    sweep = [exact(w_0, 1 / sqrt(d), b) for w_0 in np.geomspace(0.02, 50, 41) for b in np.linspace(-4, 4, 33)]
     return {
         "textbook": textbook,
         "linear": sweep,
@@ -55,12 +56,13 @@ def _simulate(D: BernoulliFeature, samples: int, seed: int) -> list[dict]:
     at_inf = (x_0, T - 2 * D.alpha * y)  # every weak feature moves by 2η: T by 2η√d = 2α
     at_1 = (-x_0, T)  # x_0 alone moves, by 2
     classifiers = {
-        "T agrees with x_0, else +": lambda x_0, T: np.where(x_0 * T > 0, x_0, 1.0),
-        "x_0 unless |T| > 2": lambda x_0, T: np.where(np.abs(T) > 2, np.sign(T), x_0),
-        "x_0 where |T| < 1": lambda x_0, T: np.where(np.abs(T) < 1, x_0, 1.0),
+        "sign(T) where |T| > 0.7, else x_0": lambda x_0, T: np.where(np.abs(T) > 0.7, np.sign(T), x_0),
+        "sign(T) where |T| > 1.5, else x_0": lambda x_0, T: np.where(np.abs(T) > 1.5, np.sign(T), x_0),
+        "sign(T) where |T| > 2.5, else x_0": lambda x_0, T: np.where(np.abs(T) > 2.5, np.sign(T), x_0),
+        "sign(T) where |T| > 3.5, else x_0": lambda x_0, T: np.where(np.abs(T) > 3.5, np.sign(T), x_0),
+        "x_0 where T agrees, else +": lambda x_0, T: np.where(x_0 * T > 0, x_0, 1.0),
         "parity of floor(T)": lambda x_0, T: np.where(np.floor(T) % 2 == 0, 1.0, -1.0),
-        "x_0 · parity of floor(T)": lambda x_0, T: x_0 * np.where(np.floor(T) % 2 == 0, 1.0, -1.0),
-        "T > log-odds of x_0": lambda x_0, T: np.sign(T + x_0 * log(D.p0 / (1 - D.p0)) / (2 * D.alpha)),
+        "the Bayes classifier": lambda x_0, T: np.sign(T + x_0 * log(D.p0 / (1 - D.p0)) / (2 * D.alpha)),
     }
     z = float(ndtri(1 - 0.001 / 2))
     found = []
@@ -84,7 +86,7 @@ def draw(numbers: dict) -> Figure:
     for k, point in enumerate(numbers["simulated"]):
         (x, y), ((x_low, x_high), (y_low, y_high)) = point["risks"], point["intervals"]
         ax.errorbar(x, y, xerr=[[x - x_low], [x_high - x]], yerr=[[y - y_low], [y_high - y]], fmt="D", ms=2.5, lw=0.8,
-                    color=COLOURS["l2"], label="others, simulated (99.9 %)" if k == 0 else None)  # fmt: skip
+                    color=COLOURS["l2"], label="nonlinear, simulated" if k == 0 else None)  # fmt: skip
     marks = {"sign(x_0)": ("s", COLOURS["linf"], r"sign$(x_0)$"),
              "sign(sum x_i)": ("o", COLOURS["l1"], r"sign$(\Sigma x_i)$"),
              "constant": ("*", "black", "constant")}  # fmt: skip

@@ -56,10 +56,14 @@ class Swap:
         """All N + 1 positions."""
         return np.arange(self.N + 1)
 
-    def apply(self, x: Array, r: Array) -> Array:
-        """The vectors x (batch, n) with features 0 and r swapped. ValueError unless n > N."""
+    def check_input(self, x: Array) -> None:
+        """ValueError unless x is a batch of vectors of more than N features."""
         if x.ndim != 2 or x.shape[1] <= self.N:
             raise ValueError(f"swap:{self.N} needs vectors (batch, n) with n > {self.N}, not shape {tuple(x.shape)}")
+
+    def apply(self, x: Array, r: Array) -> Array:
+        """The vectors x (batch, n) with features 0 and r swapped."""
+        self.check_input(x)
         xp = array_namespace(x)
         here = xp.arange(x.shape[1], device=device(x))[None, :] == r[:, None]
         there = xp.sum(xp.where(here, x, xp.zeros_like(x)), axis=1)

@@ -68,20 +68,23 @@ class RotationTranslation:
         a = np.linspace(-self.angle, self.angle, angles)
         return np.stack(np.meshgrid(s, s, a, indexing="ij"), axis=-1).reshape(-1, 3)
 
+    def check_input(self, x: Array) -> None:
+        """ValueError unless x is a batch of images larger than the shift, which would move them out of sight."""
+        if x.ndim != 4:
+            raise ValueError(f"rotations need images (batch, C, H, W), not shape {tuple(x.shape)}")
+        if self.shift >= min(x.shape[2:]):
+            raise ValueError(f"a shift of {number(self.shift)} px moves {x.shape[2]}×{x.shape[3]} images out of sight")
+
     def apply(self, x: Array, r: Array) -> Array:
         """The images x (batch, C, H, W) moved by r (batch, 3): shape, dtype and device of x.
 
         NumPy images go through scipy.ndimage one by one (exact and slow), torch images through grid_sample (fast,
-        differentiable in x); tests hold the two together. Raises ValueError for anything but a batch of images and for
-        a shift that moves the whole image out of sight.
+        differentiable in x); tests hold the two together. Raises ValueError as `check_input` does.
         """
-        if x.ndim != 4:
-            raise ValueError(f"rotations need images (batch, C, H, W), not shape {tuple(x.shape)}")
+        self.check_input(x)
         if tuple(r.shape) != (x.shape[0], 3):
             raise ValueError(f"{x.shape[0]} images need transforms (dx, dy, degrees) of shape ({x.shape[0]}, 3), "
                              f"not {tuple(r.shape)}")  # fmt: skip
-        if self.shift >= min(x.shape[2:]):
-            raise ValueError(f"a shift of {number(self.shift)} px moves {x.shape[2]}×{x.shape[3]} images out of sight")
         return _apply_torch(x, r) if is_torch_array(x) else _apply_numpy(x, r)
 
 
