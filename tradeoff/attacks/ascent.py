@@ -147,19 +147,21 @@ def ascend(
     target, rows = y, torch.arange(len(x), device=x.device)
     moves = steps * len(climbers)
     for made in range(moves + 1):
-        if made < moves:
-            found, gradient = _look_with_gradient(model, walk.point(), target, loss)
-        else:
+        last = made == moves
+        if last:
             found = look(model, walk.point(), target, loss)
+        else:
+            found, gradient = _look_with_gradient(model, walk.point(), target, loss)
         if watch:
             watch(made, found)
         _keep_worse(best, rows, found, early_stop)
+        if last:
+            break
         if early_stop and found.broken.any():
             stay = ~found.broken
-            walk, target, rows = walk.only(stay), target[stay], rows[stay]
-            gradient = gradient[stay]
-        if made == moves or not len(rows):
-            break
+            if not stay.any():
+                break
+            walk, target, rows, gradient = walk.only(stay), target[stay], rows[stay], gradient[stay]
         k = made % len(climbers)
         walk.states[k] = climbers[k].move(walk.states[k], gradient, *walk.room(k))
     return best._replace(x=_settle(x, best.x, [climber.S for climber in climbers], shares, box))
@@ -174,7 +176,7 @@ class _Walk(NamedTuple):
     box: Box
 
     def point(self) -> Tensor:
-        point = self.x + sum(share * state["r"] for share, state in zip(self.shares, self.states, strict=True))
+        point = self.x + sum(share * state["r"] for share, state in self._parts())
         return point if self.box is None else point.clamp(*self.box)  # the sum may leave the box by a rounding
 
     def room(self, k: int) -> tuple[Tensor | None, Tensor | None]:
@@ -182,12 +184,15 @@ class _Walk(NamedTuple):
         if self.box is None:
             return None, None
         low = high = self.x
-        if len(self.states) > 1 or k > 0:
-            parts = enumerate(zip(self.shares, self.states, strict=False))
-            other = sum(share * state["r"] for j, (share, state) in parts if j != k)
+        others = [share * state["r"] for j, (share, state) in enumerate(self._parts()) if j != k]
+        if others:
+            other = sum(others)
             low, high = self.x + other.clamp(max=0), self.x + other.clamp(min=0)
         share = self.shares[k].clamp(min=1e-30)
         return ((self.box[0] - low) / share).clamp(max=0), ((self.box[1] - high) / share).clamp(min=0)
+
+    def _parts(self) -> Iterable[tuple[Tensor, State]]:
+        return zip(self.shares, self.states, strict=False)  # while they start, some climbers have no state yet
 
     def only(self, rows: Tensor) -> "_Walk":
         states = [{name: part[rows] for name, part in state.items()} for state in self.states]
@@ -207,7 +212,8 @@ def movable(gradient: Tensor, r: Tensor, low: Tensor | None, high: Tensor | None
 
 
 def _like(v: Tensor, x: Tensor) -> Tensor:
-    return v.to(x).reshape(-1, *[1] * (x.ndim - 1))
+    """(batch,) as (batch, 1, ..., 1), to broadcast against x."""
+    return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp], shares: Sequence[Tensor], box: Box) -> Tensor:
@@ -220,7 +226,7 @@ def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp], shares: Sequence[Tenso
         left = Affine(*sets).residual(r / (1 + TOLERANCE), shares[0].double())
         return norm(left, 2) <= 1e-9 * norm(r, 2)
 
-    point = torch.where(_like(inside(point), x) > 0, point, torch.nextafter(point, x))
+    point = torch.where(_like(inside(point), x), point, torch.nextafter(point, x))
     ok = inside(point)
     if box is not None:
         ok = ok & ((point >= box[0]) & (point <= box[1])).flatten(1).all(dim=1)
