@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pooch
 
 from tradeoff.names import lookup
 
@@ -224,6 +223,8 @@ def _data_folder(folder: str | os.PathLike | None) -> Path:
     name = "the folder" if folder is not None else "TRADEOFF_DATA"
     folder = os.environ.get("TRADEOFF_DATA") if folder is None else os.fspath(folder)
     if folder is None:
+        import pooch  # only for downloads: it loads tqdm's notebook bar, which warns without ipywidgets
+
         return Path(pooch.os_cache("tradeoff"))
     if not folder:
         raise ValueError(f"{name} is empty: give the path of the data folder, or leave it unset for the system's cache")
@@ -238,6 +239,8 @@ def _download(path: Path, urls: list[str], md5: str) -> None:
 
     A file that is there already and has this md5 is kept.
     """
+    import pooch
+
     for url in urls:
         try:
             pooch.retrieve(url, f"md5:{md5}", fname=path.name, path=path.parent, progressbar=True)

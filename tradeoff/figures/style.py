@@ -1,4 +1,4 @@
-"""One style for all figures: column width of the paper, embedded fonts, colours that colour-blind readers tell apart."""
+"""One style for all figures: the paper's column width, embedded fonts, colours that colour-blind readers tell apart."""
 
 from contextlib import contextmanager
 
@@ -45,6 +45,9 @@ _RC = {
 
 @contextmanager
 def paper_style():
-    """The style within the block; the user's own settings come back after it."""
+    """The style within the block; the user's own settings come back after it.
+
+    Fonts are looked up when a figure is rendered: save it, or in a notebook display it, inside the block.
+    """
     with matplotlib.rc_context(_RC), plt.ioff():
         yield

@@ -21,7 +21,7 @@ QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "samples": 20_000, "seed": 0}
 PARAMETERS = {"quick": QUICK, "full": QUICK | {"samples": 1_000_000}}
 
 
-def compute(results, *, alpha: float, d: int, p0: float, samples: int, seed: int) -> dict:
+def compute(results=None, *, alpha: float, d: int, p0: float, samples: int, seed: int) -> dict:
     """Risks (R_linf, R_l1), exact for linear classifiers and simulated, with 99.9 % intervals, for others."""
     D = BernoulliFeature(alpha, d, p0)
     S_inf, S_1 = Linf(2 * D.eta), L1(2.0)
@@ -85,8 +85,8 @@ def draw(numbers: dict) -> Figure:
     ax.plot(*linear.T, ".", color="0.55", ms=2, mew=0, label="linear classifiers, exact")
     for k, point in enumerate(numbers["simulated"]):
         (x, y), ((x_low, x_high), (y_low, y_high)) = point["risks"], point["intervals"]
-        ax.errorbar(x, y, xerr=[[x - x_low], [x_high - x]], yerr=[[y - y_low], [y_high - y]], fmt="D", ms=2.5, lw=0.8,
-                    color=COLOURS["l2"], label="nonlinear, simulated" if k == 0 else None)  # fmt: skip
+        ax.errorbar(x, y, xerr=[[x - x_low], [x_high - x]], yerr=[[y - y_low], [y_high - y]], fmt="D", ms=3, lw=0.8,
+                    mfc="white", color="black", label="nonlinear, at the proof's noise" if k == 0 else None)  # fmt: skip
     marks = {"sign(x_0)": ("s", COLOURS["linf"], r"sign$(x_0)$"),
              "sign(sum x_i)": ("o", COLOURS["l1"], r"sign$(\Sigma x_i)$"),
              "constant": ("*", "black", "constant")}  # fmt: skip
@@ -97,5 +97,5 @@ def draw(numbers: dict) -> Figure:
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set_xlabel(rf"risk under $\ell_\infty$ noise, $\epsilon = 2\eta = {radii['linf']:.2g}$")
     ax.set_ylabel(rf"risk under $\ell_1$ noise, $\epsilon = {radii['l1']:.2g}$")
-    figure.legend(loc="outside upper center", ncols=2, columnspacing=1, handletextpad=0.4)
+    figure.legend(loc="outside upper center", ncols=2, columnspacing=0.8, handletextpad=0.3, fontsize=6.5)
     return figure

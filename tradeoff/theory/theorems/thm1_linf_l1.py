@@ -120,8 +120,8 @@ def numeric(radius: float = 2.0) -> Evidence:
     constant = max(np.abs(r[:2] - 0.5).max() for r in linear)  # rows 0 and 1 are the constants
     return Evidence(
         bound >= 0.5 - 1e-12 and least_linear >= 0.5 - 1e-12 and least_bent >= 0.5 - 1e-12 and constant == 0,
-        f"(1 - TV)/2 = {bound:.12f}; least R_avg of {count} linear classifiers {least_linear:.12f}, not counting the "
-        f"constants {min(r[2:].min() for r in linear):.6f}; of {sum(r.size for r in bent)} threshold rules "
+        f"(1 - TV)/2 = {max(bound, 0.0):.12f}; least R_avg of {count} linear classifiers {least_linear:.12f} (but for "
+        f"the constants {min(r[2:].min() for r in linear):.6f}), of {sum(r.size for r in bent)} threshold rules "
         f"{least_bent:.12f}",
     )
 
