@@ -11,7 +11,8 @@ import tradeoff
 def modules_after(code):
     """The modules loaded after running `code` in a fresh interpreter."""
     script = f"{code}\nimport sys; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
 
 
 def test_sets_and_theory_need_no_torch():

@@ -1,8 +1,9 @@
 """One evaluation is one boolean matrix, examples × attacks, on the same points; every number derives from it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from tradeoff.attacks.ascent import Model, check_batch, evaluating
+from tradeoff.attacks import AffineAttack
+from tradeoff.attacks.ascent import Box, Model, check_batch, check_count, check_fits, check_logits, evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.files import read_json, write_atomically, write_json
 from tradeoff.names import lookup
+from tradeoff.perturbations import RotationTranslation, parse
 from tradeoff.progress import progress_bar
 
 
@@ -22,8 +25,8 @@ class Outcomes:
     """Which examples are still classified correctly under which attack.
 
     `correct` is bool (n, attacks); `attacks` names the columns, the first of which is "clean"; `sets` gives each
-    column's perturbation set as text (`tradeoff.perturbations.parse` reads it back), "" for the clean one; `about` holds
-    what else belongs to the result (seed, data, versions, seconds).
+    column's perturbation set as text (`tradeoff.perturbations.parse` reads it back), "" for the clean one; `about`
+    holds what else belongs to the result (seed, data, versions, seconds).
 
     >>> correct = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
     >>> outcomes = Outcomes(correct, ("clean", "pgd", "slide"), ("", "linf:0.3", "l1:10"))
@@ -46,11 +49,18 @@ class Outcomes:
             raise ValueError(
                 f"{self.correct.shape[1]} columns, attacks {self.attacks} and sets {self.sets} do not match"
             )
+        for attack, S in zip(self.attacks, self.sets, strict=True):
+            if attack in self.set_names and attack != _family(S):
+                raise ValueError(f"the attack {attack!r} searches {S}: name it otherwise, as another set is called so")
 
     @property
     def set_names(self) -> tuple[str, ...]:
-        """The perturbation sets attacked, without their sizes and in order: ("linf", "l1")."""
+        """The perturbation sets attacked, without their sizes and in order: ("linf", "l1", "linf+l1")."""
         return tuple(dict.fromkeys(map(_family, self.sets[1:])))
+
+    @property
+    def _unmixed(self) -> tuple[str, ...]:
+        return tuple(name for name in self.set_names if "+" not in name) or self.set_names
 
     def standing(self, *names: str) -> np.ndarray:
         """The examples that no attack on the named sets (and no named attack) breaks, bool (n,).
@@ -70,12 +80,12 @@ class Outcomes:
         return float(self.standing(*names).mean())
 
     def union(self) -> float:
-        """1 - R_max: accuracy when the adversary picks the set, among all, for each example."""
-        return self.accuracy(*self.set_names)
+        """1 - R_max: accuracy when the adversary picks the set for each example, among all but the mixtures of two."""
+        return self.accuracy(*self._unmixed)
 
     def average(self, *names: str) -> float:
-        """1 - R_avg: the mean over the sets (all unless named) of the accuracy under each."""
-        return float(np.mean([self.accuracy(name) for name in names or self.set_names]))
+        """1 - R_avg: the mean over the sets (all but mixtures, unless named) of the accuracy under each."""
+        return float(np.mean([self.accuracy(name) for name in names or self._unmixed or ("clean",)]))
 
     def interval(self, *names: str, confidence: float = 0.95) -> tuple[float, float]:
         """The exact (Clopper–Pearson) binomial interval of `accuracy(*names)`."""
@@ -85,14 +95,14 @@ class Outcomes:
 
     def table(self) -> dict[str, dict]:
         """Clean, each set and union: accuracy and its 95 % interval; and the average accuracy."""
-        rows = {"clean": (), **{name: (name,) for name in self.set_names}, "union": self.set_names}
+        rows = {"clean": (), **{name: (name,) for name in self.set_names}, "union": self._unmixed}
         numbers = {
             row: {"accuracy": self.accuracy(*names), "interval": self.interval(*names)} for row, names in rows.items()
         }
-        return numbers | {"average": {"accuracy": self.average() if self.set_names else self.accuracy()}}
+        return numbers | {"average": {"accuracy": self.average()}}
 
     def save(self, path: str | Path) -> None:
-        """Write PATH.npz (the matrix) and PATH.json (the rest), each whole or not at all."""
+        """Write the matrix and, last, the rest: `path` with the suffix .npz and .json, each whole or not at all."""
         path = Path(path)
         with write_atomically(path.with_suffix(".npz")) as file:
             np.savez_compressed(file, correct=np.packbits(self.correct, axis=0), n=len(self.correct))
@@ -101,22 +111,24 @@ class Outcomes:
 
     @classmethod
     def load(cls, path: str | Path) -> "Outcomes":
-        """Read what `save` wrote. ValueError for a damaged file."""
-        path = Path(path)
-        record = read_json(path.with_suffix(".json"))
+        """Read what `save` wrote. ValueError for a damaged file, FileNotFoundError for a missing one."""
+        matrix, rest = (Path(path).with_suffix(suffix) for suffix in (".npz", ".json"))
+        record = read_json(rest)
+        content = BytesIO(matrix.read_bytes())
         try:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            with np.load(content, allow_pickle=False) as arrays:
                 correct = np.unpackbits(arrays["correct"], axis=0, count=int(arrays["n"])).astype(bool)
+        except Exception as error:  # a damaged zip file has a dozen ways to fail
+            raise ValueError(f"{matrix} is damaged ({error}): delete it to evaluate again") from error
+        try:
             return cls(correct, tuple(record["attacks"]), tuple(record["sets"]), record["about"])
-        except (KeyError, ValueError, OSError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{path.with_suffix('.npz')} is damaged ({error}): delete it to evaluate again") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{rest} does not go with {matrix.name} ({error}): delete it to evaluate again") from error
 
 
 def _family(S: str) -> str:
     """ "linf" of "linf:0.3", "rt+linf" of "rt:3px,30deg + linf:0.3"."""
-    return "+".join(part.partition(":")[0].strip() for part in S.split("+"))
+    return parse(S).name if S else ""
 
 
 def evaluate(
@@ -138,41 +150,69 @@ def evaluate(
     examples or attacks changes a draw. `progress` is the label of a progress bar (none without); `about` is kept with
     the result.
 
-    Raises ValueError for bad input, before any attack.
+    Raises ValueError for bad input, a model that does not return finite logits, and a name that is taken (that of
+    another attack's set, or "clean"), before any attack.
     """
-    attacks = dict(attacks)
     if "clean" in attacks:
         raise ValueError("no attack may be called 'clean': that is the column without an attack")
-    x, y = torch.as_tensor(np.array(x)), torch.as_tensor(np.array(y))
-    for attack in attacks.values() or [None]:
-        check_batch(x, y, getattr(attack, "box", None))
-    if chunk < 1:
-        raise ValueError(f"chunk is {chunk}, but must be at least 1")
-    seed = int(rng.integers(2**63))
-    device = _device(model)
-    correct = np.empty((len(x), 1 + len(attacks)), dtype=bool)
-    seconds = {}
+    check_count(chunk, "chunk")
+    x, y = _on_cpu(x), _on_cpu(y)
+    check_task(model, attacks.values(), x, y)
     columns = {"clean": None, **attacks}
-    with progress_bar(correct.size, progress) as bar:
+    about = {**(about or {}), "seed": int(rng.integers(2**63)), "seconds": {}, "attacks": describe(attacks)}
+    outcomes = Outcomes(np.zeros((len(x), len(columns)), dtype=bool), tuple(columns),
+                        ("", *(str(attack.S) for attack in attacks.values())), about)  # fmt: skip
+    device = _device(model)
+    with progress_bar(outcomes.correct.size, progress) as bar, evaluating(model):
         for k, (name, attack) in enumerate(columns.items()):
             began = time.perf_counter()
             for i in range(0, len(x), chunk):
                 points, labels = x[i : i + chunk].to(device), y[i : i + chunk].to(device)
                 if attack:
-                    points = attack(model, points, labels, Draws.for_examples(x[i : i + chunk].numpy(), seed, name))
-                correct[i : i + chunk, k] = (_predict(model, points) == labels).cpu().numpy()
+                    draws = Draws.for_examples(x[i : i + chunk].numpy(), about["seed"], name)
+                    points = attack(model, points, labels, draws)
+                outcomes.correct[i : i + chunk, k] = ~look(model, points, labels, "margin").broken.cpu().numpy()
                 bar.update(len(labels))
-            seconds[name] = round(time.perf_counter() - began, 3)
-    sets = ("", *(str(attack.S) for attack in attacks.values()))
-    how = {name: repr(attack) for name, attack in attacks.items()}
-    return Outcomes(correct, tuple(columns), sets, {"seed": seed, "seconds": seconds, "attacks": how, **(about or {})})
+            about["seconds"][name] = round(time.perf_counter() - began, 3)
+    return outcomes
+
+
+def describe(attacks: Mapping) -> dict[str, str]:
+    """How each attack is configured, as text."""
+    return {name: repr(attack) for name, attack in attacks.items()}
+
+
+def check_task(model: Model, attacks: Iterable, x: torch.Tensor, y: torch.Tensor) -> None:
+    """ValueError unless every attack can take all of x and y, and the model gives logits for their like.
+
+    No attack is run; the model sees eight examples.
+    """
+    check_batch(x, y, None)
+    for attack in attacks:
+        check_batch(x, y, _box(attack))
+        check_fits(attack.S, x, _box(attack))
+    few = x[:8].to(_device(model))
+    try:
+        with evaluating(model), torch.no_grad():
+            logits = model(few)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}: {reason}") from error
+    check_logits(logits, y)
+
+
+def _box(attack) -> Box:
+    """The box that an attack keeps to: moves keep images in [0, 1]."""
+    if isinstance(attack, AffineAttack):
+        return attack.b.box
+    return getattr(attack, "box", (0.0, 1.0) if isinstance(attack.S, RotationTranslation) else None)
+
+
+def _on_cpu(v: np.ndarray | torch.Tensor) -> torch.Tensor:
+    # A copy: torch's views want writable arrays.
+    return v.detach().cpu() if isinstance(v, torch.Tensor) else torch.from_numpy(np.array(v))
 
 
 def _device(model: Model) -> torch.device:
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _predict(model: Model, x: torch.Tensor) -> torch.Tensor:
-    with evaluating(model), torch.no_grad():
-        return model(x).argmax(dim=1)

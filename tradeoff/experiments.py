@@ -16,7 +16,7 @@ from torch import nn
 
 from tradeoff.attacks import PGD, SLIDE, GridSearch, RandomSearch
 from tradeoff.data import Images, load
-from tradeoff.evaluation import Outcomes, evaluate
+from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
@@ -97,7 +97,7 @@ def train(
     if folder is None:
         _fit(experiment, model, device, None, label)
         return model
-    make_folder(folder)
+    folder = make_folder(folder)
     declared = folder / "experiment.json"
     if not declared.exists():
         write_json(declared, {"experiment": repr(experiment), "about": provenance(seed=experiment.seed)})
@@ -108,11 +108,11 @@ def train(
     if weights.exists():
         load_weights(weights, model)
         return model.to(device).eval()
-    began = time.perf_counter()
     log, source = _fit(experiment, model, device, checkpoint, label)
     with write_atomically(folder / "log.jsonl") as file:
         file.writelines(json.dumps(record).encode() + b"\n" for record in log)
-    about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=time.perf_counter() - began)
+    seconds = sum(record["seconds"] for record in log)  # those before an interruption too
+    about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
     save_weights(weights, model, about | {"experiment": repr(experiment)})
     checkpoint.unlink(missing_ok=True)
     return model
@@ -150,7 +150,7 @@ class Run:
 class Results:
     """The runs of declared experiments in the folder `runs`, trained and evaluated when they are missing.
 
-    `force` makes every run again, once per `Results`. `say` is told what is being done.
+    `force` makes every run again, once per `Results`. `progress` reports on standard error.
     """
 
     runs: Path
@@ -160,33 +160,44 @@ class Results:
     _fresh: set = field(default_factory=set)
 
     def __call__(self, name: str) -> Run:
-        """The run of EXPERIMENTS[name]. ValueError for an unknown name, with the nearest right one."""
+        """The run of EXPERIMENTS[name].
+
+        Raises ValueError for an unknown name, with the nearest right one, and for a folder that holds anything else
+        than what is declared now.
+        """
         experiment = lookup(EXPERIMENTS, name, "experiment")
-        folder = Path(self.runs) / name
-        if self.force and name not in self._fresh:
-            for file in ("experiment.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors",
-                         "outcomes.npz", "outcomes.json"):  # fmt: skip
-                (folder / file).unlink(missing_ok=True)
-        self._fresh.add(name)
+        suite = lookup(SUITES, experiment.suite, "suite")
         images = load(experiment.data, "test").first(experiment.test)
+        folder = Path(self.runs) / name
+        weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
+        matrix, rest = folder / "outcomes.npz", folder / "outcomes.json"
+        if self.force and name not in self._fresh:
+            for file in (folder / "experiment.json", folder / "log.jsonl", weights, checkpoint, matrix, rest):
+                file.unlink(missing_ok=True)
+        self._fresh.add(name)
         label = (lambda verb: f"  {name}: {verb}") if self.progress else (lambda verb: None)
-        if not (folder / "weights.safetensors").exists():
-            self._say(f"  {name}: training {experiment.epochs} epochs on {images.source}"
-                      + (" (goes on from its last epoch)" if (folder / "checkpoint.safetensors").exists() else ""))  # fmt: skip
+        trained = weights.exists()
+        if not trained:
+            again = " (goes on from its last epoch)" if checkpoint.exists() else ""
+            self._say(f"  {name}: training {experiment.epochs} epochs on {images.source}{again}")
         began = time.perf_counter()
         model = train(experiment, folder, self.device, label("training"))
-        trained = time.perf_counter() - began
-        outcomes = folder / "outcomes.json"
-        if not outcomes.exists():
-            suite = SUITES[experiment.suite]
+        if not trained:
+            rest.unlink(missing_ok=True)  # the outcomes of other weights
+            self._say(f"  {name}: trained in {time.perf_counter() - began:.0f} s")
+        if not (matrix.exists() and rest.exists()):
             about = provenance(data=f"first {len(images)} test examples of {images.source}")
             rng = np.random.default_rng(experiment.seed)
             began = time.perf_counter()
             found = evaluate(model, suite, images.x, images.y, rng, progress=label("attacking"), about=about)
-            found.save(outcomes)
-            self._say(f"  {name}: trained in {trained:.0f} s, attacked in {time.perf_counter() - began:.0f} s: "
-                      + ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items()))  # fmt: skip
-        return Run(model, images, Outcomes.load(outcomes))
+            found.save(rest)
+            numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
+            self._say(f"  {name}: attacked in {time.perf_counter() - began:.0f} s: {numbers}")
+        outcomes = Outcomes.load(rest)
+        if outcomes.about.get("attacks") != describe(suite):
+            raise ValueError(f"{rest} is of other attacks than the suite {experiment.suite!r} has now: "
+                             "delete it to evaluate again")  # fmt: skip
+        return Run(model, images, outcomes)
 
     def _say(self, text: str) -> None:
         if self.progress:

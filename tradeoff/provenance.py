@@ -4,7 +4,6 @@ import platform
 import shlex
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 
@@ -15,8 +14,8 @@ def provenance(**about) -> dict:
     ['command', 'date', 'seed', 'versions']
     """
     packages = ("tradeoff", "numpy", "scipy", "torch", "matplotlib")
-    loaded = [name for name in packages if name in sys.modules]
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in loaded}
+    versions = {name: str(sys.modules[name].__version__) for name in packages if name in sys.modules}
+    versions = {"python": platform.python_version()} | versions
     return {"command": _command(), "date": datetime.now(UTC).date().isoformat(), "versions": versions, **about}
 
 

@@ -17,7 +17,7 @@ from tradeoff.figures.style import COLOURS, COLUMN
 from tradeoff.perturbations import L1, Linf
 from tradeoff.theory import BernoulliFeature
 
-QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "samples": 20_000, "seed": 0}
+QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "samples": 4_000, "seed": 0}
 PARAMETERS = {"quick": QUICK, "full": QUICK | {"samples": 1_000_000}}
 
 

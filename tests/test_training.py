@@ -1,0 +1,421 @@
+"""Training: one step against plain torch, interruptions, pass counts, devices, checkpoints."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tradeoff import training
+from tradeoff.attacks import PGD, SLIDE, AffineAttack, RandomSearch
+from tradeoff.data import Images, load
+from tradeoff.evaluation import evaluate
+from tradeoff.models import MODELS, build
+from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
+from tradeoff.training import fit, load_weights, save_weights
+
+torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
+
+TRAIN = {"loss": "ce", "early_stop": False}
+LINF, ONE, TWO = PGD(Linf(0.2), 3, **TRAIN), SLIDE(L1(2), 3, quantile=(80, 99), **TRAIN), PGD(L2(1), 3, **TRAIN)
+ROTATE = RandomSearch(RotationTranslation(2, 30), 4, **TRAIN)
+WAYS = {
+    "natural": ((), "avg"),
+    "natural max": ((), "max"),
+    "linf": ((LINF,), "avg"),
+    "avg": ((LINF, ONE, TWO), "avg"),
+    "max": ((LINF, ONE, ROTATE), "max"),
+    "affine": ((AffineAttack(LINF, ONE), AffineAttack(ROTATE, LINF, beta=0.5)), "avg"),
+}
+ways = pytest.mark.parametrize("attacks, strategy", WAYS.values(), ids=WAYS)
+
+
+@dataclass(frozen=True)
+class Push:
+    """An attack whose answer is known: every pixel up (or down) by the radius."""
+
+    S: Lp
+    way: float = 1.0
+    box = (0.0, 1.0)
+
+    def __call__(self, model, x, y, rng):
+        return (x + self.way * self.S.eps).clamp(0, 1)
+
+
+def toy(n=50, seed=0):
+    """Noisy images of three classes that a small network learns in a few steps."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    y[:3] = 0, 1, 2
+    x = rng.uniform(0, 0.5, (n, 1, 6, 6))
+    x[np.arange(n), 0, 2 * y] += 0.5
+    return Images(x.astype(np.float32), y.astype(np.int64), "toy", "toy", 3)
+
+
+def network(seed=0):
+    """With batch norm, whose statistics a checkpoint must keep."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 3))
+
+
+def linear():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+
+
+def states_equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def without_seconds(log):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in log]
+
+
+# One step
+
+
+UP, DOWN = Push(Linf(0.3)), Push(Linf(0.6), -1.0)
+
+
+@pytest.mark.parametrize(
+    "attacks, strategy",
+    [((), "avg"), ((), "max"), ((UP,), "avg"), ((UP,), "max"), ((UP, DOWN), "avg"), ((UP, DOWN), "max")],
+    ids=["natural", "natural max", "one", "one max", "avg", "max"],
+)
+def test_one_step_is_adam_on_the_strategys_loss(attacks, strategy):
+    """The first epoch attacks with a third of the radii: 0.1 up and 0.2 down here."""
+    images, model, lr = toy(), linear(), 0.01
+    (record,) = fit(model, images, attacks, strategy, epochs=1, lr=lr, seed=3, batch=50)
+
+    x, y, reference = torch.tensor(images.x), torch.tensor(images.y), linear()
+    pushed = {UP: (x + 0.1).clamp(0, 1), DOWN: (x - 0.2).clamp(0, 1)}
+    losses = {a: cross_entropy(reference(p), y, reduction="none") for a, p in {None: x, **pushed}.items()}
+    if strategy == "max":
+        # An attack may leave an example alone, so the unperturbed one is a candidate too.
+        loss, chosen = torch.stack([losses[a] for a in (None, *attacks)]).max(dim=0)
+        assert len(chosen.unique()) == (2 if attacks else 1)
+    else:
+        loss = torch.stack([losses[a] for a in attacks or (None,)])
+    loss.mean().backward()
+    assert record["loss"] == pytest.approx(loss.mean().item(), rel=1e-6)
+    for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
+        g = before.grad  # Adam's first step is g / (|g| + 1e-8)
+        torch.testing.assert_close(after, before - lr * g / (g.abs() + 1e-8), rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_accuracy_and_loss_are_means_over_examples():
+    """Of batches as large as `batch` allows: 50 = 17 + 17 + 16, on weights that do not move."""
+    sizes, images, model = [], toy(), linear()
+    model.register_forward_hook(lambda model, inputs, logits: sizes.append(len(logits)))
+    (record,) = fit(model, images, (), "avg", epochs=1, lr=1e-30, seed=0, batch=17)
+    assert sizes[1:] == [17, 17, 16]
+    logits, y = linear()(torch.tensor(images.x)), torch.tensor(images.y)
+    assert record["loss"] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-6)
+    assert record["accuracy"] == pytest.approx((logits.argmax(dim=1) == y).double().mean().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "warmup, shares", [(1, [1 / 3, 1, 1, 1]), (2, [1 / 3, 2 / 3, 1, 1]), (6, [3 / 9, 4 / 9, 5 / 9, 6 / 9])]
+)
+def test_radii_grow_and_the_learning_rate_falls(warmup, shares, monkeypatch):
+    radii, rates = [], []
+    monkeypatch.setattr(Push, "__call__", lambda self, model, x, y, rng: radii.append(self.S.eps) or x)
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    fit(linear(), toy(), (UP,), "avg", epochs=4, lr=0.02, seed=0, batch=50, warmup=warmup)
+    assert radii == pytest.approx([0.3 * share for share in shares])
+    assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
+# What fit leaves behind
+
+
+@ways
+def test_fit_learns_and_leaves_eval_mode_and_no_trace(attacks, strategy):
+    """Neither the global seeds nor a hook on the model; the last epoch's loss is below the first's."""
+    model, images = network(), toy()
+    seeds = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    log = fit(model, images, attacks, strategy, epochs=3, lr=0.02, seed=0, batch=10, warmup=1)
+    assert torch.equal(torch.get_rng_state(), seeds[0])
+    assert (np.random.get_state()[1] == seeds[1]).all()  # noqa: NPY002
+    assert not any(module.training for module in model.modules()) and not model._forward_hooks
+    assert [record["epoch"] for record in log] == [1, 2, 3]
+    assert log[2]["loss"] < log[1]["loss"]  # both at the full radii, or without any
+    again = network()
+    assert without_seconds(fit(again, images, attacks, strategy, epochs=3, lr=0.02, seed=0, batch=10)) == (
+        without_seconds(log)
+    )
+    assert states_equal(again, model)
+    fit(again := network(), images, attacks, strategy, epochs=3, lr=0.02, seed=1, batch=10)
+    assert not states_equal(again, model)
+
+
+def test_pass_counts():
+    """Examples, by hand. An attack looks at 8 of a batch for the shape of its logits and at all unperturbed; then k
+    steps with a gradient and a last look, or one look a try. max looks at x and at each attack's result once more."""
+    images, sizes = toy(50), (13, 13, 12, 12)
+    shape = sum(min(8, size) for size in sizes)
+    cost = {"linf": (shape + 50 * (1 + 3 + 1), 50 * 3), "rotate": (shape + 50 * (1 + 4), 0)}
+    for attacks, strategy, forward, backward in [
+        ((), "avg", 50, 50),
+        ((LINF,), "avg", cost["linf"][0] + 50, cost["linf"][1] + 50),
+        ((LINF, ROTATE), "avg", cost["linf"][0] + cost["rotate"][0] + 100, cost["linf"][1] + 100),
+        ((LINF, ROTATE), "max", cost["linf"][0] + cost["rotate"][0] + 3 * 50 + 50, cost["linf"][1] + 50),
+    ]:
+        log = fit(network(), images, attacks, strategy, epochs=2, lr=0.01, seed=0, batch=13)
+        assert [(record["forward"], record["backward"]) for record in log] == [(forward, backward)] * 2
+
+
+# Interruptions
+
+
+def interrupt(monkeypatch, call):
+    """KeyboardInterrupt at the given call of the training loss."""
+    calls = []
+
+    def loss(*args):
+        calls.append(args)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return cross_entropy(*args)
+
+    monkeypatch.setattr(training, "cross_entropy", loss)
+
+
+@ways
+def test_resumed_training_is_unbroken_training(attacks, strategy, tmp_path, monkeypatch):
+    how = {"epochs": 4, "lr": 0.02, "seed": 5, "batch": 10, "warmup": 2}
+    unbroken = network()
+    log = fit(unbroken, toy(), attacks, strategy, **how)
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    losses = 5 * (len(attacks) if strategy == "avg" and attacks else 1)
+    interrupt(monkeypatch, 2 * losses - 1)  # in the middle of the second epoch
+    broken = network()
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, toy(), attacks, strategy, **how, checkpoint=checkpoint)
+    assert not broken._forward_hooks
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.name]
+
+    resumed = network(seed=99)  # all that matters is in the checkpoint
+    again = fit(resumed, toy(), attacks, strategy, **how, checkpoint=checkpoint)
+    assert without_seconds(again) == without_seconds(log)
+    assert states_equal(resumed, unbroken)
+    # What is finished is not trained again.
+    done = network(seed=99)
+    assert fit(done, toy(), attacks, strategy, **how, checkpoint=checkpoint) == again and states_equal(done, unbroken)
+
+
+def test_the_optimizers_state_matters(tmp_path):
+    """Without Adam's moments a resumed run ends elsewhere: the test above would notice if they were lost."""
+    how, path = {"epochs": 4, "lr": 0.02, "seed": 5, "batch": 10}, tmp_path / "checkpoint.safetensors"
+    unbroken = network()
+    fit(unbroken, toy(), (), "avg", **how)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 12)
+        fit(network(), toy(), (), "avg", **how, checkpoint=path)
+    about = training._read(path)[1]
+    tensors = load_file(path)
+    assert any(name.endswith("exp_avg_sq") for name in tensors)
+    training._write(path, {name: t for name, t in tensors.items() if name.startswith("model.")}, about)
+    forgetful = network()
+    fit(forgetful, toy(), (), "avg", **how, checkpoint=path)
+    assert not states_equal(forgetful, unbroken)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"epochs": 3}, {"lr": 0.02}, {"seed": 1}, {"batch": 25}, {"warmup": 2}, {"strategy": "max"}, {"attacks": (TWO,)},
+     {"images": toy(49)}],
+    ids=lambda other: next(iter(other)),
+)  # fmt: skip
+def test_the_checkpoint_of_other_training_is_refused(other, tmp_path):
+    how = {"images": toy(), "attacks": (LINF,), "strategy": "avg", "epochs": 2, "lr": 0.01, "seed": 0, "batch": 50}
+    path = tmp_path / "checkpoint.safetensors"
+    fit(network(), **how, checkpoint=path)
+    model = network()
+    with pytest.raises(ValueError, match=f"{path} is the checkpoint of other training: delete it"):
+        fit(model, **(how | other), checkpoint=path)
+    assert states_equal(model, network())
+
+
+# Devices, without a second one
+
+
+@contextmanager
+def default_device_elsewhere():
+    """Tensors made without naming a device are made on one that cannot compute, and fail beside the CPU's.
+
+    Adam itself makes its step count on the default device, so it is let off.
+    """
+    step = torch.optim.Adam.step
+
+    def step_on_cpu(self):
+        with torch.device("cpu"):
+            return step(self)
+
+    with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+        assert torch.ones(1).is_meta
+        patch.setattr(torch.optim.Adam, "step", step_on_cpu)
+        yield
+
+
+@ways
+def test_tensors_are_made_on_their_inputs_device(attacks, strategy):
+    images, how = toy(20), {"epochs": 2, "lr": 0.01, "seed": 0, "batch": 10}
+    here, elsewhere, suite = network(), network(), dict(enumerate(attacks))
+    log = fit(here, images, attacks, strategy, **how)
+    outcomes = evaluate(here, suite, images.x, images.y, np.random.default_rng(0))
+    with default_device_elsewhere():
+        assert without_seconds(fit(elsewhere, images, attacks, strategy, **how)) == without_seconds(log)
+        again = evaluate(elsewhere, suite, images.x, images.y, np.random.default_rng(0))
+    assert states_equal(here, elsewhere)
+    np.testing.assert_array_equal(again.correct, outcomes.correct)
+
+
+def test_weights_and_checkpoints_are_read_on_their_models_device(tmp_path):
+    images, how = toy(20), {"epochs": 2, "lr": 0.01, "seed": 0, "checkpoint": tmp_path / "checkpoint.safetensors"}
+    model = network()
+    fit(model, images, (), "avg", **how)
+    with default_device_elsewhere():
+        save_weights(tmp_path / "weights.safetensors", model, {})
+        loaded, resumed = network(1), network(1)
+        load_weights(tmp_path / "weights.safetensors", loaded)
+        fit(resumed, images, (), "avg", **how)
+        assert states_equal(build("small_cnn", 0), build("small_cnn", 0))
+    assert states_equal(loaded, model) and states_equal(resumed, model)
+
+
+# Bad input, before any step
+
+
+def images(**parts):
+    return replace(toy(), **parts)
+
+
+BAD = {
+    "epochs": ({"epochs": 0}, "epochs is 0, but must be an integer ≥ 1"),
+    "batch": ({"batch": 2.5}, "batch is 2.5, but must be an integer"),
+    "warmup": ({"warmup": -1}, "warmup is -1, but must be an integer"),
+    "lr": ({"lr": -1.0}, "learning rate is -1.0, but must be positive"),
+    "nan lr": ({"lr": float("nan")}, "learning rate is nan, but must be positive"),
+    "strategy": ({"strategy": "maxx"}, "unknown strategy 'maxx', did you mean 'max'?"),
+    "one class": ({"images": images(y=np.full(50, 2))}, "the 50 training examples are all of class 2"),
+    "no images": ({"images": images(x=np.zeros((0, 1, 6, 6), np.float32), y=np.zeros(0, int))}, "x has shape"),
+    "bytes": ({"images": images(x=np.zeros((50, 1, 6, 6), np.uint8))}, "x is torch.uint8"),
+    "doubles": ({"images": images(x=toy().x.astype(np.float64))}, "the model cannot take torch.float64"),
+    "shape": ({"images": images(x=toy().x.reshape(50, 36))}, r"cannot take torch.float32 inputs of shape \(8, 36\)"),
+    "box": ({"images": images(x=255 * toy().x)}, "outside the box"),
+    "NaN": ({"images": images(x=np.full((50, 1, 6, 6), np.nan, np.float32))}, "x holds NaN"),
+    "labels": ({"images": images(y=toy().y + 1)}, r"labels range over 1\.\.3, but the model has classes 0\.\.2"),
+    "natural labels": ({"images": images(y=toy().y + 1), "attacks": ()}, r"labels range over 1\.\.3"),
+    "units": ({"attacks": (LINF, PGD(Linf(8)))}, "did you mean linf:8/255"),
+    "shift": ({"attacks": (RandomSearch(RotationTranslation(9, 30)),)}, "out of sight"),
+    "probabilities": ({"model": nn.Sequential(network(), nn.Softmax(dim=1))}, "the model returns probabilities"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, message", BAD.values(), ids=BAD)
+def test_bad_input(change, message):
+    how = {"model": network(), "images": toy(), "attacks": (LINF,), "strategy": "avg", "epochs": 1, "lr": 0.01} | change
+    before = {name: t.clone() for name, t in how["model"].state_dict().items()}
+    with pytest.raises(ValueError, match=message) as error:
+        fit(**how, seed=0)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(t, before[name]) for name, t in how["model"].state_dict().items())
+
+
+def test_a_diverging_loss_is_an_error():
+    model = linear()
+    with torch.no_grad():
+        model[1].weight.fill_(1e38)
+    with pytest.raises(ValueError, match="the loss is (nan|inf) in epoch 1: lower the learning rate 0.5"):
+        fit(model, toy(), (), "avg", epochs=1, lr=0.5, seed=0)
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_keep_the_model_and_its_record(name, tmp_path):
+    path, about = tmp_path / "weights.safetensors", {"seed": 1, "data": "ℓ1"}
+    save_weights(path, build(name, 1), about)
+    model = build(name, 2)
+    assert not states_equal(model, build(name, 1))
+    assert load_weights(path, model) == about
+    assert states_equal(model, build(name, 1))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_damaged_files(tmp_path):
+    weights, checkpoint = tmp_path / "weights.safetensors", tmp_path / "checkpoint.safetensors"
+    how = {"epochs": 1, "lr": 0.01, "seed": 0, "checkpoint": checkpoint}
+    fit(network(), toy(), (), "avg", **how)
+    save_weights(weights, network(), {})
+    for path, read in (
+        (weights, lambda: load_weights(weights, network())),
+        (checkpoint, lambda: fit(network(), toy(), (), "avg", **how)),
+    ):
+        whole = path.read_bytes()
+        for damaged in (whole[:-10], whole[:40], b"", b"<html>404</html>" * 9, whole[:8] + b"x" + whole[9:]):
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"{path} is damaged .*: delete it to train again") as error:
+                read()
+            assert "\n" not in str(error.value)
+        save_file({"weight": torch.ones(1)}, path)  # whole, but without our record
+        with pytest.raises(ValueError, match=f"{path} is damaged .*: delete it to train again"):
+            read()
+        path.write_bytes(whole)
+        read()
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoint"])
+def test_files_of_another_network(kind, tmp_path):
+    path = tmp_path / kind
+    how = {"epochs": 1, "lr": 0.01, "seed": 0, "checkpoint": path}
+    if kind == "weights":
+        save_weights(path, linear(), {})
+    else:
+        fit(linear(), toy(), (), "avg", **how)
+    with pytest.raises(ValueError, match=f"{path} holds the weights of another network: delete it to train again$"):
+        load_weights(path, network()) if kind == "weights" else fit(network(), toy(), (), "avg", **how)
+
+
+def test_networks_come_from_their_seed_alone():
+    state = torch.get_rng_state()
+    for name in MODELS:
+        assert states_equal(build(name, 3), build(name, 3)) and not states_equal(build(name, 3), build(name, 4))
+        assert build(name, 3)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match="unknown model 'small_cn', did you mean 'small_cnn'"):
+        build("small_cn", 0)
+
+
+# What training is for
+
+
+@pytest.mark.slow
+def test_training_on_one_noise_helps_against_it_and_max_helps_against_both():
+    """On real digits. The same 500 for all, so that 3 percentage points are more than chance."""
+    train, test = load("digits", "train"), load("digits", "test").first(500)
+    linf, l1 = PGD(Linf(0.2), 5, **TRAIN), SLIDE(L1(8), 5, **TRAIN)
+    suite = {"linf": PGD(Linf(0.2), 20), "l1": SLIDE(L1(8), 20)}
+    found = {}
+    for name, attacks in {"natural": (), "linf": (linf,), "l1": (l1,), "max": (linf, l1)}.items():
+        model = build("small_cnn", 0)
+        fit(model, train, attacks, "max", epochs=6, lr=3e-3, seed=0, batch=50, warmup=3)
+        found[name] = evaluate(model, suite, test.x, test.y, np.random.default_rng(0))
+    accuracy = {name: (o.accuracy("linf"), o.accuracy("l1"), o.union()) for name, o in found.items()}
+    assert accuracy["linf"][0] > accuracy["natural"][0] + 0.3
+    assert accuracy["l1"][1] > accuracy["natural"][1] + 0.1
+    assert accuracy["linf"][0] > accuracy["l1"][0] + 0.3 and accuracy["l1"][1] > accuracy["linf"][1] + 0.05
+    assert accuracy["max"][2] > max(accuracy["linf"][2], accuracy["l1"][2]) + 0.03
+    assert all(o.accuracy() > 0.9 for o in found.values())
