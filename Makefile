@@ -10,7 +10,7 @@ figures: .venv/ready  ## all figures, into out/
 test: .venv/ready  ## style, tests, doctests, notebooks (under five minutes on two cores)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-all: .venv/ready  ## the slow tests as well
 	$(BIN)/python -m pytest -q -m ''

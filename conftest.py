@@ -1,4 +1,8 @@
-"""Names that every doctest may use without importing them."""
+"""What every test meets: one thread, and for doctests the names that they may use without importing them."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and NumPy: tests are small, and run side by side
 
 from importlib import import_module
 

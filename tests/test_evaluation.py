@@ -15,8 +15,6 @@ from tradeoff.attacks import PGD, SLIDE, AffineAttack, GridSearch, RandomSearch
 from tradeoff.evaluation import Outcomes, evaluate
 from tradeoff.perturbations import L1, L2, Linf, RotationTranslation, Swap
 
-torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
-
 SUITE = {
     "linf": PGD(Linf(0.1), 4),
     "l2": PGD(L2(0.7), 4, restarts=2),

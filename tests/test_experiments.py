@@ -1,6 +1,7 @@
 """Experiments: what is declared, and the folder where it is made once."""
 
 import json
+import multiprocessing
 import os
 from dataclasses import asdict, replace
 
@@ -16,8 +17,6 @@ from tradeoff.models import MODELS, build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, Linf, parse
 from tradeoff.training import STRATEGIES, fit
-
-torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
 
 FINISHED = ["experiment.json", "log.jsonl", "outcomes.json", "outcomes.npz", "weights.safetensors"]
 TRAIN = {"steps": 2, "loss": "ce", "early_stop": False}
@@ -247,3 +246,29 @@ def test_outcomes_can_be_read_without_the_model(tiny, tmp_path):
     run = Results(tmp_path, progress=False)("other")
     read = Outcomes.load(tmp_path / "other" / "outcomes")
     assert read.table() == run.outcomes.table() and read.about == run.outcomes.about
+
+
+def test_runs_side_by_side_are_those_made_one_by_one(monkeypatch, tmp_path):
+    """In processes of one thread, bit by bit, and by the command of the parent."""
+    declared = {f"seed {seed}": Experiment("digits", epochs=1, seed=seed, test=25) for seed in (0, 1)}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", declared)
+    apart, together = Results(tmp_path / "apart", progress=False), Results(tmp_path / "together", progress=False)
+    apart.prepare(declared, workers=1)
+    together.prepare(declared, workers=2)
+    monkeypatch.setattr(experiments, "fit", None)  # nothing is left to train
+    for name in declared:
+        one, two = apart(name), together(name)
+        assert np.array_equal(one.outcomes.correct, two.outcomes.correct)
+        assert one.outcomes.about["command"] == two.outcomes.about["command"]
+        for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_failing_run_stops_the_others(monkeypatch, tmp_path):
+    declared = {"fine": Experiment("digits", epochs=500), "wrong": Experiment("digits", model="smal_cnn")}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", declared)
+    with pytest.raises(ValueError, match="unknown model 'smal_cnn', did you mean 'small_cnn'"):
+        Results(tmp_path, progress=False).prepare(declared, workers=2)
+    assert not multiprocessing.active_children()
+    with pytest.raises(ValueError, match="workers is 0"):
+        Results(tmp_path, progress=False).prepare(declared, workers=0)

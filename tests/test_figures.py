@@ -13,7 +13,6 @@ from types import ModuleType
 import matplotlib
 import numpy as np
 import pytest
-import torch
 from matplotlib import pyplot as plt
 from scipy.stats import norm
 
@@ -27,8 +26,6 @@ from tradeoff.figures import __main__ as cli
 from tradeoff.figures.style import PAGE, paper_style
 from tradeoff.models import build
 from tradeoff.perturbations import L1, L2, Linf
-
-torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
 
 FILES = [f"toy.{suffix}" for suffix in ("json", "pdf", "png")]
 
@@ -308,6 +305,22 @@ def test_ctrl_c(tmp_path):
     assert done.returncode == 0 and "goes on from its last epoch" in done.stderr
     assert sorted(files(tmp_path)) == ["trained.json", "trained.pdf", "trained.png"]
     assert "checkpoint.safetensors" not in files(run) and "weights.safetensors" in files(run)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_workers_too(tmp_path):
+    """The signal goes to the parent alone, as from a job scheduler."""
+    command = [sys.executable, "-m", "tradeoff.figures", "mnist_tradeoff", "--out", str(tmp_path), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    checkpoints = []
+    while len(checkpoints) < 2 and time.monotonic() < deadline:
+        checkpoints = list(tmp_path.glob("runs/*/checkpoint.safetensors"))
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)  # which also waits for whoever else holds the pipe: the workers
+    assert process.returncode == 130 and "interrupted: the same command goes on" in err and "Traceback" not in err
+    assert len(checkpoints) == 2 and not [f for f in tmp_path.glob("runs/*/.*")]
 
 
 @pytest.mark.slow

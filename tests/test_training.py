@@ -18,8 +18,6 @@ from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 from tradeoff.training import fit, load_weights, save_weights
 
-torch.set_num_threads(1)  # for tensors as small as these, a second thread costs more than it brings
-
 TRAIN = {"loss": "ce", "early_stop": False}
 LINF, ONE, TWO = PGD(Linf(0.2), 3, **TRAIN), SLIDE(L1(2), 3, quantile=(80, 99), **TRAIN), PGD(L2(1), 3, **TRAIN)
 ROTATE = RandomSearch(RotationTranslation(2, 30), 4, **TRAIN)

@@ -11,12 +11,11 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from tradeoff.attacks import AffineAttack
-from tradeoff.attacks.ascent import Box, Model, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.attacks.ascent import Model, check_batch, check_count, check_fits, check_logits, evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.files import read_json, write_atomically, write_json
 from tradeoff.names import lookup
-from tradeoff.perturbations import RotationTranslation, parse
+from tradeoff.perturbations import parse
 from tradeoff.progress import progress_bar
 
 
@@ -189,8 +188,8 @@ def check_task(model: Model, attacks: Iterable, x: torch.Tensor, y: torch.Tensor
     """
     check_batch(x, y, None)
     for attack in attacks:
-        check_batch(x, y, _box(attack))
-        check_fits(attack.S, x, _box(attack))
+        check_batch(x, y, attack.box)
+        check_fits(attack.S, x, attack.box)
     few = x[:8].to(_device(model))
     try:
         with evaluating(model), torch.no_grad():
@@ -199,13 +198,6 @@ def check_task(model: Model, attacks: Iterable, x: torch.Tensor, y: torch.Tensor
         reason = str(error).splitlines()[0]
         raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}: {reason}") from error
     check_logits(logits, y)
-
-
-def _box(attack) -> Box:
-    """The box that an attack keeps to: moves keep images in [0, 1]."""
-    if isinstance(attack, AffineAttack):
-        return attack.b.box
-    return getattr(attack, "box", (0.0, 1.0) if isinstance(attack.S, RotationTranslation) else None)
 
 
 def _on_cpu(v: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -6,22 +6,30 @@ is under way, from which an interrupted run goes on.
 """
 
 import json
+import os
+import signal
 import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from tradeoff.attacks import PGD, SLIDE, GridSearch, RandomSearch
+from tradeoff.attacks.ascent import check_count
 from tradeoff.data import Images, load
 from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, Linf, RotationTranslation
-from tradeoff.provenance import provenance
+from tradeoff.provenance import made_by, provenance
 from tradeoff.training import fit, load_weights, save_weights
 
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
@@ -137,6 +145,16 @@ def _fit(experiment, model, device, checkpoint, label) -> tuple[list[dict], str]
     return log, images.source
 
 
+_FILES = (
+    "experiment.json",
+    "log.jsonl",
+    "weights.safetensors",
+    "checkpoint.safetensors",
+    "outcomes.npz",
+    "outcomes.json",
+)
+
+
 @dataclass(frozen=True)
 class Run:
     """A trained model, the test images it was evaluated on, and the outcome."""
@@ -171,10 +189,7 @@ class Results:
         folder = Path(self.runs) / name
         weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
         matrix, rest = folder / "outcomes.npz", folder / "outcomes.json"
-        if self.force and name not in self._fresh:
-            for file in (folder / "experiment.json", folder / "log.jsonl", weights, checkpoint, matrix, rest):
-                file.unlink(missing_ok=True)
-        self._fresh.add(name)
+        self._missing(name)
         label = (lambda verb: f"  {name}: {verb}") if self.progress else (lambda verb: None)
         trained = weights.exists()
         if not trained:
@@ -199,6 +214,64 @@ class Results:
                              "delete it to evaluate again")  # fmt: skip
         return Run(model, images, outcomes)
 
+    def prepare(self, names: Iterable[str], workers: int) -> None:
+        """Make the runs that are missing, `workers` at a time, each in a process of one thread.
+
+        One thread, because the same sums in another order round otherwise: a result must not depend on the number of
+        cores. Networks this small lose little by it, and runs side by side win it back.
+        """
+        check_count(workers, "workers")
+        names = [name for name in dict.fromkeys(names) if self._missing(name)]
+        if workers == 1 or len(names) < 2:
+            for name in names:
+                self(name)
+            return
+        names.sort(key=lambda name: -len(EXPERIMENTS[name].attacks))  # the long ones first
+        self._say(f"making {len(names)} runs, {min(workers, len(names))} at a time: {', '.join(names)}")
+        alone = replace(self, force=False, _fresh=set())
+        command = provenance()["command"]
+        with ProcessPoolExecutor(min(workers, len(names)), get_context("spawn"), _start_worker, (command,)) as pool:
+            try:
+                for run in as_completed([pool.submit(_make, alone, name, EXPERIMENTS[name]) for name in names]):
+                    run.result()
+            except BrokenProcessPool:
+                raise OSError("a worker process died, perhaps for want of memory: try fewer --workers "
+                              "(finished epochs and runs are kept)") from None  # fmt: skip
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                workers = active_children()
+                for worker in workers:
+                    worker.terminate()
+                for worker in workers:
+                    worker.join()
+                raise
+
+    def _missing(self, name: str) -> bool:
+        """Whether a run has to be made; what --force wants made again is removed."""
+        lookup(EXPERIMENTS, name, "experiment")
+        if self.force and name not in self._fresh:
+            for file in _FILES:
+                (Path(self.runs) / name / file).unlink(missing_ok=True)
+            self._fresh.add(name)
+        return not all((Path(self.runs) / name / file).exists() for file in ("weights.safetensors", "outcomes.json"))
+
     def _say(self, text: str) -> None:
         if self.progress:
             print(text, file=sys.stderr, flush=True)
+
+
+def _start_worker(command: str) -> None:
+    """One thread, and interruptions only by the parent, as terminations that end in clean-up without a traceback."""
+    torch.set_num_threads(1)
+    made_by(command)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+
+
+def _make(results: Results, name: str, experiment: Experiment) -> None:
+    """Make one run for its files: what it returns would have to be sent to the parent."""
+    EXPERIMENTS[name] = experiment  # the parent may have declared more than this module does
+    try:
+        results(name)
+    except SystemExit:  # terminated: the pool would give a worker that merely raised the next run
+        os._exit(1)

@@ -19,7 +19,18 @@ def provenance(**about) -> dict:
     return {"command": _command(), "date": datetime.now(UTC).date().isoformat(), "versions": versions, **about}
 
 
+def made_by(command: str) -> None:
+    """Name the command that a worker process works for, instead of its own."""
+    global _parent
+    _parent = command
+
+
+_parent: str | None = None
+
+
 def _command() -> str:
+    if _parent:
+        return _parent
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = module.name.removesuffix(".__main__") if module else None
     program = f"python -m {name}" if name else f"python {Path(sys.argv[0]).name}"

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Found, Model, ascend, attacking, check_count, worst
+from tradeoff.attacks.ascent import Box, Found, Model, ascend, attacking, check_count, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch, apply_checked
@@ -56,6 +56,10 @@ class AffineAttack:
     def S(self) -> Affine:
         return Affine(self.a.S, self.b.S)
 
+    @property
+    def box(self) -> Box:
+        return self.b.box
+
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst mixtures found, shape, dtype and device of x."""
         b = self.b
@@ -74,7 +78,7 @@ class AffineAttack:
 
             return found
 
-        with attacking(model, x, y, self.S, b.box, b.loss):
+        with attacking(model, x, y, self.S, self.box, b.loss):
             if isinstance(self.a, PGD | SLIDE):
                 searches = [mix] * self.restarts
             else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Found, Model, attacking, check_count, look, worst
+from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, look, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.perturbations import RotationTranslation, Swap
 
@@ -29,6 +29,10 @@ class RandomSearch:
     def __post_init__(self):
         _check_moves(self.S)
         check_count(self.tries, "tries")
+
+    @property
+    def box(self) -> Box:
+        return _box(self.S)
 
     def moves(self) -> Moves:
         return iter([self.S.sample] * self.tries)
@@ -53,6 +57,10 @@ class GridSearch:
     def __post_init__(self):
         _check_moves(self.S)
 
+    @property
+    def box(self) -> Box:
+        return _box(self.S)
+
     def moves(self) -> Moves:
         for move in self.S.grid():
             # Made of doubles: moves near the edge of the set must not be rounded out of it.
@@ -68,16 +76,19 @@ def _check_moves(S) -> None:
         raise ValueError(f"a search tries moves, not {S}: use PGD or SLIDE for lp balls")
 
 
-def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
-    box = (0.0, 1.0) if isinstance(attack.S, RotationTranslation) else None
+def _box(S) -> Box:
+    """Moved images stay in [0, 1]; swapped vectors have no bounds."""
+    return (0.0, 1.0) if isinstance(S, RotationTranslation) else None
 
+
+def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
     def search(move):
         def found(x: Tensor, y: Tensor, draws: Draws) -> Found:
             return look(model, apply_checked(attack.S, x, move(x, draws)), y, attack.loss)
 
         return found
 
-    with attacking(model, x, y, attack.S, box, attack.loss):
+    with attacking(model, x, y, attack.S, attack.box, attack.loss):
         searches = map(search, attack.moves())
         return worst(model, x, y, searches, rng, loss=attack.loss, early_stop=attack.early_stop)
 

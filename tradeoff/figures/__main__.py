@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import resource
+import os
 import sys
 import time
 from pathlib import Path
@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="quick", metavar="|".join(PRESETS),
                         help="quick: embedded digits, minutes on a CPU (default); full: all of MNIST")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="torch device to train on: cpu (default), cuda, cuda:1")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="models trained side by side, a thread each (default: as many as cores)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="compute again what is there, and train again")
     options = parser.parse_args(arguments)
     if options.list:
@@ -41,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         names, out, results = _prepare(options)
         status = 1
         began = time.perf_counter()
+        results.prepare(_missing_runs(names, options), options.workers)
         for name in names:
             make_figure(name, options.preset, out, results, options.force)
     except KeyboardInterrupt:
@@ -50,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return status
-    print(f"done in {time.perf_counter() - began:.0f} s, at most {_peak_memory():.1f} GB of memory")
+    print(f"done in {time.perf_counter() - began:.0f} s")
     return 0
 
 
@@ -67,9 +70,12 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
     import matplotlib  # only now: --list and the errors above need not wait for it and for torch
     import torch
 
+    from tradeoff.attacks.ascent import check_count
     from tradeoff.experiments import Results
 
     matplotlib.use("agg")  # files alone, wherever there is a screen
+    torch.set_num_threads(1)  # see Results.prepare
+    check_count(options.workers, "workers")
     try:
         float(torch.ones(1, dtype=torch.float64, device=options.device))  # in doubles, as the projections are
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
@@ -81,9 +87,13 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
     return names, out, Results(runs, options.device, options.force)
 
 
-def _peak_memory() -> float:
-    """The most memory this process held, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+def _missing_runs(names: list[str], options) -> list[str]:
+    """The experiments behind those of the figures that have to be computed."""
+    runs = []
+    for name in names:
+        if options.force or _numbers_there(name, options.preset, Path(options.out)) is None:
+            runs += figure_module(name).PARAMETERS[options.preset].get("experiments", {}).values()
+    return runs
 
 
 def make_figure(name: str, preset: str, out: Path, results, force: bool) -> None:

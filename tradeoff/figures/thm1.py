@@ -86,7 +86,7 @@ def draw(numbers: dict) -> Figure:
     for k, point in enumerate(numbers["simulated"]):
         (x, y), ((x_low, x_high), (y_low, y_high)) = point["risks"], point["intervals"]
         ax.errorbar(x, y, xerr=[[x - x_low], [x_high - x]], yerr=[[y - y_low], [y_high - y]], fmt="D", ms=3, lw=0.8,
-                    mfc="white", color="black", label="nonlinear, at the proof's noise" if k == 0 else None)  # fmt: skip
+                    mfc="white", color="black", label=None if k else "nonlinear, at the proof's noise")  # fmt: skip
     marks = {"sign(x_0)": ("s", COLOURS["linf"], r"sign$(x_0)$"),
              "sign(sum x_i)": ("o", COLOURS["l1"], r"sign$(\Sigma x_i)$"),
              "constant": ("*", "black", "constant")}  # fmt: skip
