@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -269,6 +270,9 @@ def test_a_failing_run_stops_the_others(monkeypatch, tmp_path):
     monkeypatch.setattr(experiments, "EXPERIMENTS", declared)
     with pytest.raises(ValueError, match="unknown model 'smal_cnn', did you mean 'small_cnn'"):
         Results(tmp_path, progress=False).prepare(declared, workers=2)
+    deadline = time.monotonic() + 10  # the pool's own thread may still be taking note of their end
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not multiprocessing.active_children()
     with pytest.raises(ValueError, match="workers is 0"):
         Results(tmp_path, progress=False).prepare(declared, workers=0)

@@ -189,7 +189,7 @@ class Results:
         folder = Path(self.runs) / name
         weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
         matrix, rest = folder / "outcomes.npz", folder / "outcomes.json"
-        self._missing(name)
+        self._forget_once(name)
         label = (lambda verb: f"  {name}: {verb}") if self.progress else (lambda verb: None)
         trained = weights.exists()
         if not trained:
@@ -221,7 +221,12 @@ class Results:
         cores. Networks this small lose little by it, and runs side by side win it back.
         """
         check_count(workers, "workers")
-        names = [name for name in dict.fromkeys(names) if self._missing(name)]
+        names = list(dict.fromkeys(names))
+        for name in names:
+            lookup(EXPERIMENTS, name, "experiment")
+            self._forget_once(name)
+        made = ("weights.safetensors", "outcomes.npz", "outcomes.json")
+        names = [name for name in names if not all((Path(self.runs) / name / file).exists() for file in made)]
         if workers == 1 or len(names) < 2:
             for name in names:
                 self(name)
@@ -246,14 +251,12 @@ class Results:
                     worker.join()
                 raise
 
-    def _missing(self, name: str) -> bool:
-        """Whether a run has to be made; what --force wants made again is removed."""
-        lookup(EXPERIMENTS, name, "experiment")
+    def _forget_once(self, name: str) -> None:
+        """With `force`, remove the run, but not one that this object has made."""
         if self.force and name not in self._fresh:
             for file in _FILES:
                 (Path(self.runs) / name / file).unlink(missing_ok=True)
-            self._fresh.add(name)
-        return not all((Path(self.runs) / name / file).exists() for file in ("weights.safetensors", "outcomes.json"))
+        self._fresh.add(name)
 
     def _say(self, text: str) -> None:
         if self.progress:

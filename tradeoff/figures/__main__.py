@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="quick", metavar="|".join(PRESETS),
                         help="quick: embedded digits, minutes on a CPU (default); full: all of MNIST")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="torch device to train on: cpu (default), cuda, cuda:1")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
-                        help="models trained side by side, a thread each (default: as many as cores)")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="models trained side by side, a thread each (default: one per core; 1 on a GPU)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="compute again what is there, and train again")
     options = parser.parse_args(arguments)
     if options.list:
@@ -75,6 +75,8 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
 
     matplotlib.use("agg")  # files alone, wherever there is a screen
     torch.set_num_threads(1)  # see Results.prepare
+    if options.workers is None:
+        options.workers = (os.cpu_count() or 1) if options.device == "cpu" else 1
     check_count(options.workers, "workers")
     try:
         float(torch.ones(1, dtype=torch.float64, device=options.device))  # in doubles, as the projections are

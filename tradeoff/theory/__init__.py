@@ -1,9 +1,10 @@
 """What is proved: the distributions of the paper, and its theorems with their checks. Never imports torch."""
 
 from tradeoff.theory.distributions import BernoulliFeature, GaussianFeature
+from tradeoff.theory.game import GameValue, game_value
 from tradeoff.theory.theorem import Evidence, Theorem
-from tradeoff.theory.theorems import claim3_affine_linear, thm1_dual_norms, thm1_linf_l1
+from tradeoff.theory.theorems import claim3_affine_linear, exact_game, thm1_dual_norms, thm1_linf_l1
 
-THEOREMS = {t.THEOREM.name: t.THEOREM for t in (thm1_linf_l1, thm1_dual_norms, claim3_affine_linear)}
+THEOREMS = {t.THEOREM.name: t.THEOREM for t in (thm1_linf_l1, thm1_dual_norms, claim3_affine_linear, exact_game)}
 
-__all__ = ["THEOREMS", "BernoulliFeature", "Evidence", "GaussianFeature", "Theorem"]
+__all__ = ["THEOREMS", "BernoulliFeature", "Evidence", "GameValue", "GaussianFeature", "Theorem", "game_value"]
