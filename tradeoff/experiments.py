@@ -16,10 +16,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from tradeoff.attacks import PGD, SLIDE, GridSearch, RandomSearch
 from tradeoff.attacks.ascent import check_count
@@ -266,6 +268,7 @@ class Results:
 def _start_worker(command: str) -> None:
     """One thread, and interruptions only by the parent, as terminations that end in clean-up without a traceback."""
     torch.set_num_threads(1)
+    tqdm.set_lock(RLock())  # tqdm's own is shared between processes, and would be leaked by a termination
     made_by(command)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="quick: embedded digits, minutes on a CPU (default); full: all of MNIST")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="torch device to train on: cpu (default), cuda, cuda:1")
     parser.add_argument("--workers", type=int, metavar="N",
-                        help="models trained side by side, a thread each (default: one per core; 1 on a GPU)")  # fmt: skip
+                        help="models trained side by side (default: one per core; 1 on a GPU)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="compute again what is there, and train again")
     options = parser.parse_args(arguments)
     if options.list:
