@@ -47,8 +47,9 @@ def test_larger_balls_are_exclusive_too(name):
 
 @pytest.mark.parametrize("radius", [1.5, 1.99])
 @pytest.mark.parametrize("name", [name for name in THEOREMS if name.startswith("thm1-")])
-def test_any_smaller_radius_breaks_the_proof_and_has_a_counterexample(name, radius):
-    """The bound is sharp in the radius, and every route but sampling sees it, however small the gap."""
+def test_any_smaller_radius_breaks_the_proof(name, radius):
+    """Every route but sampling sees it, however small the gap. (At finite d the statement itself holds a little
+    further, because linf noise moves x_0 too: see `tradeoff.theory.game`.)"""
     for check in THEOREMS[name].checks:
         if check.__name__ != "simulated":
             assert not check(radius=radius).holds, check.__name__

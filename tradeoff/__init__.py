@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "perturbations": ("L1", "L2", "PRESETS", "Affine", "Linf", "Lp", "RotationTranslation", "Swap", "Union", "parse"),
-    "theory": ("THEOREMS", "BernoulliFeature", "Evidence", "GaussianFeature", "Theorem"),
+    "theory": ("THEOREMS", "BernoulliFeature", "Evidence", "GameValue", "GaussianFeature", "Theorem", "game_value"),
     "attacks": ("PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
     "evaluation": ("Outcomes", "evaluate"),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),

@@ -3,8 +3,29 @@
 from tradeoff.theory.distributions import BernoulliFeature, GaussianFeature
 from tradeoff.theory.game import GameValue, game_value
 from tradeoff.theory.theorem import Evidence, Theorem
-from tradeoff.theory.theorems import claim3_affine_linear, exact_game, thm1_dual_norms, thm1_linf_l1
+from tradeoff.theory.theorems import (
+    appendix_i,
+    claim3_affine_linear,
+    claim4_affine_gap,
+    exact_game,
+    hull,
+    thm1_dual_norms,
+    thm1_linf_l1,
+    thm2_linf_rt,
+)
 
-THEOREMS = {t.THEOREM.name: t.THEOREM for t in (thm1_linf_l1, thm1_dual_norms, claim3_affine_linear, exact_game)}
+THEOREMS = {
+    t.THEOREM.name: t.THEOREM
+    for t in (
+        thm1_linf_l1,
+        thm1_dual_norms,
+        thm2_linf_rt,
+        claim3_affine_linear,
+        claim4_affine_gap,
+        appendix_i,
+        exact_game,
+        hull,
+    )
+}
 
 __all__ = ["THEOREMS", "BernoulliFeature", "Evidence", "GameValue", "GaussianFeature", "Theorem", "game_value"]

@@ -1,0 +1,372 @@
+"""The exact game on D_B: oracles, bounds, thresholds that keep their promise, and independent solutions."""
+
+import time
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from flint import arb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import ndtr
+
+from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, Swap, Union
+from tradeoff.theory import BernoulliFeature, GameValue, GaussianFeature, game_value
+from tradeoff.theory.game import classifier, enclosure, exclusive, half_width, hull_width, step_risks, sum_width
+from tradeoff.theory.theorems.exact_game import discretised
+
+ADVERSARIES = ("average", "union", "affine")
+D = BernoulliFeature(2.0, 100, 0.9)
+
+
+@st.composite
+def games(draw, least=1, most=3):
+    """D_B and balls whose reach in x_0 or in T is comparable to the distance between the classes."""
+    alpha = draw(st.floats(0.25, 4))
+    d = int(10 ** draw(st.floats(0, 9)))
+    sets = []
+    for _ in range(draw(st.integers(least, most))):
+        p = draw(st.sampled_from([1.0, 1.5, 2.0, 4.0, inf]))
+        along = alpha * d ** (1 / p - 0.5)  # moves T as far as a class centre
+        eps = draw(st.sampled_from([0.0, 1.0, along])) * draw(st.floats(0.01, 2.5))
+        sets.append(Lp(p, eps))
+    return BernoulliFeature(alpha, d, draw(st.sampled_from([0.5, 0.6, 0.9, 0.999]))), tuple(sets)
+
+
+# Values known from other programs
+
+
+@pytest.mark.parametrize(
+    ("dist", "sets", "adversary", "value"),
+    [
+        (D, (Linf(D.eta), L1(2)), "union", 0.228870),
+        (D, (Linf(D.eta), L1(2)), "average", 0.195743),
+        (D, (Linf(2 * D.eta), L1(2)), "union", 0.5),
+        (D, (Linf(2 * D.eta), L1(2)), "average", 0.5),
+        (BernoulliFeature(2.0, 200, 0.977), (Linf(3 / sqrt(200)), L1(3)), "union", 0.339175),
+        (BernoulliFeature(4.0, 10**4, 0.99), (Linf(0.16), L1(4 / 3)), "union", 0.0100),
+        (BernoulliFeature(4.0, 10**4, 0.99), (Linf(0.16), L1(4 / 3)), "affine", 0.5),
+    ],
+)
+def test_oracles(dist, sets, adversary, value):
+    assert game_value(dist, sets, adversary).value == pytest.approx(value, abs=5e-5 if value == 0.01 else 5e-7)
+
+
+def test_appendix_i_allows_a_better_classifier_than_the_one_given():
+    dist, sets = BernoulliFeature(2.0, 200, float(ndtr(2))), (Linf(3 / sqrt(200)), L1(3))
+    assert game_value(dist, sets, "union").value < 0.3391 < 0.3489
+    assert game_value(dist, sets, "affine").value == 0.5
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+def test_without_noise_it_is_the_bayes_risk(adversary):
+    for dist in (D, BernoulliFeature(0.3, 1, 0.5), BernoulliFeature(5.0, 10**9, 0.999)):
+        assert game_value(dist, (Linf(0), L1(0)), adversary).value == pytest.approx(dist.bayes_risk(), abs=1e-9)
+        assert game_value(dist, (L2(0),), adversary).value == pytest.approx(dist.bayes_risk(), rel=1e-12)
+
+
+def test_one_set_that_leaves_x_0_alone():
+    """Known apart: with x_0 given, each of its values is a game of two shifted normals."""
+    for eps in (0.0, 0.1, 0.15):
+        alpha = D.alpha - eps * sqrt(D.d)
+        expected = BernoulliFeature(alpha, 1, D.p0).bayes_risk()
+        assert game_value(D, (Linf(eps),)).value == pytest.approx(expected, rel=1e-12)
+    assert game_value(D, (Linf(0.9),)).value == pytest.approx(1 - D.p0, rel=1e-12)  # only x_0 is left
+
+
+def test_one_label_may_be_given_up():
+    """x_0 says nothing. l_inf wins against any equal treatment of the labels; giving one up saves the other for l_2."""
+    dist, sets = BernoulliFeature(6.0, 100, 0.5), (Linf(0.7), L2(0))
+    game = game_value(dist, sets)
+    assert game.value == pytest.approx(0.25, abs=0.01)  # ½ from l_inf, and little from l_2
+    alike = (ndtr(0.7 * 10 - 6) + ndtr(-6.0)) / 2  # thresholds at 0
+    assert alike > 0.42
+    (M, _), (N, _) = (np.array(label) for label in zip(*game.thresholds, strict=True))
+    assert abs(M - N).max() > 1
+
+
+# Laws
+
+
+@settings(deadline=None, max_examples=60)
+@given(games())
+def test_values_are_ordered_and_bounded(game):
+    dist, sets = game
+    average, union, affine = (game_value(dist, sets, adversary).value for adversary in ADVERSARIES)
+    alone = [game_value(dist, (S,)).value for S in sets]
+    slack = 1e-7
+    assert dist.bayes_risk() - slack <= np.mean(alone) <= average + slack
+    assert max(alone) <= union + 1e-12
+    assert average <= union + slack and union <= affine + 1e-12 and affine <= 0.5
+    assert average >= union / len(sets) - slack  # the sum is at least the largest, for each input
+
+
+@settings(deadline=None, max_examples=40)
+@given(games(), st.floats(1, 1.5))
+def test_values_grow_with_the_sets(game, factor):
+    dist, sets = game
+    larger = (sets[0].scaled(factor), *sets[1:])
+    for adversary in ADVERSARIES:
+        assert game_value(dist, sets, adversary).value <= game_value(dist, larger, adversary).value + 1e-7
+    for adversary in ("union", "affine"):
+        assert game_value(dist, sets[:1], adversary).value <= game_value(dist, sets, adversary).value + 1e-12
+
+
+@settings(deadline=None, max_examples=25)
+@given(games(least=2))
+def test_order_and_repetition_of_the_sets_do_not_matter(game):
+    dist, sets = game
+    for adversary in ADVERSARIES:
+        value = game_value(dist, sets, adversary).value
+        assert game_value(dist, sets[::-1], adversary).value == pytest.approx(value, abs=1e-7)
+        assert game_value(dist, sets + sets, adversary).value == pytest.approx(value, abs=1e-7)
+    assert game_value(dist, sets[:1] * 2).value == pytest.approx(game_value(dist, sets[:1]).value, abs=1e-7)
+
+
+@settings(deadline=None, max_examples=25)
+@given(games(least=2, most=2))
+def test_the_pareto_front_is_concave_in_the_weights(game):
+    """A minimum of functions that are linear in the weights; its ends are the games against one set."""
+    dist, sets = game
+    first, quarter, half, last = (game_value(dist, sets, weights=(1 - w, w)).value for w in (0, 0.25, 0.5, 1))
+    assert first == pytest.approx(game_value(dist, sets[:1]).value, abs=1e-7)
+    assert last == pytest.approx(game_value(dist, sets[1:]).value, abs=1e-7)
+    assert quarter >= (first + half) / 2 - 1e-7 and half >= (2 * quarter + last) / 3 - 1e-7
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+@pytest.mark.parametrize("sets", [(Linf(1e300), L1(1e300)), (L2(50.0), L1(50.0)), (Lp(7, 1e9),)], ids=str)
+def test_where_all_is_lost_the_value_is_one_half(sets, adversary):
+    for d in (1, 100, 10**9):
+        game = game_value(BernoulliFeature(2.0, d, 0.9), sets, adversary)
+        assert game == GameValue(0.5, (((inf, inf), (-inf, -inf)),) * (len(sets) if adversary == "average" else 1))
+
+
+# Thresholds
+
+
+def steps(dist, sets, game, adversary, count):
+    """The classifier of the game as a step function: finest where half-widths are steepest, cut where a set ends."""
+    grid = np.sin(np.linspace(-np.pi / 2, np.pi / 2, count))
+    cuts = np.unique([s + (S.eps + 1e-9) * grid for s in (1, -1) for S in sets])
+    rule = classifier(dist, sets, game, adversary)
+    return cuts, [rule(v) for v in np.concatenate([[cuts[0] - 1], (cuts[1:] + cuts[:-1]) / 2, [cuts[-1] + 1]])]
+
+
+@settings(deadline=None, max_examples=12)
+@given(games())
+def test_the_risk_of_the_thresholds_is_the_value(game):
+    """A step function cannot do better than the value, and comes nearer to it as the steps get finer."""
+    dist, sets = game
+    for adversary in ADVERSARIES:
+        solved = game_value(dist, sets, adversary)
+        coarse, fine = (
+            step_risks(dist, sets, *steps(dist, sets, solved, adversary, count), adversary).mean() - solved.value
+            for count in (16, 100)
+        )
+        assert -1e-9 <= fine <= max(0.5 * coarse, 1e-4)
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+def test_no_step_function_does_better(adversary):
+    rng = np.random.default_rng(0)
+    for dist, sets in ((D, (Linf(0.2), L1(2))), (BernoulliFeature(1.0, 9, 0.7), (L2(1.2), L1(0.5), Linf(0.4)))):
+        solved = game_value(dist, sets, adversary)
+        cuts, levels = steps(dist, sets, solved, adversary, 9)
+        least = min(
+            step_risks(
+                dist, sets, cuts, levels + rng.normal(0, 0.3, len(levels)) * (rng.random() < 0.9), adversary
+            ).mean()
+            for _ in range(60)
+        )
+        assert solved.value - 1e-9 <= least <= solved.value + 0.1
+
+
+def test_each_threshold_is_what_its_adversary_forces():
+    """For constant widths the rule is exact in finitely many steps, and so is the risk of each adversary."""
+    dist, sets = BernoulliFeature(2.0, 100, 0.7), (Linf(0.15), Linf(0.3))
+    game = game_value(dist, sets, weights=(0.7, 0.3))
+    risks = step_risks(dist, sets, *steps(dist, sets, game, "average", 3))
+    promised = [
+        np.dot([dist.p0, 1 - dist.p0], ndtr(np.array(labels) - dist.alpha).mean(axis=0)) for labels in game.thresholds
+    ]
+    np.testing.assert_allclose(risks, promised, atol=1e-9)
+    assert risks @ (0.7, 0.3) == pytest.approx(game.value, abs=1e-9)
+
+
+# Other ways to the value
+
+
+@settings(deadline=None, max_examples=60)
+@given(games())
+def test_the_enclosure_contains_the_value(game):
+    for adversary in ("union", "affine"):
+        V = enclosure(*game, adversary)
+        assert V.rad() < 1e-9
+        assert abs(V - game_value(*game, adversary).value) < arb(1e-12)
+
+
+def test_the_enclosure_where_equality_cannot_be_decided():
+    for p0 in (0.5, 0.9):
+        for sets in ((Linf(0.4), L1(2)), (Linf(0.2),), (L2(2),)):  # G_0 or G_2 equal to 2 alpha
+            dist = BernoulliFeature(2.0, 100, p0)
+            for adversary in ("union", "affine"):
+                V = enclosure(dist, sets, adversary)
+                assert V.rad() < 1e-9 and abs(V - game_value(dist, sets, adversary).value) < arb(1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_the_value_lies_between_the_discretised_games(seed):
+    rng = np.random.default_rng(seed)
+    alpha, d = rng.uniform(0.5, 2.5), int(rng.integers(2, 200))
+    dist = BernoulliFeature(alpha, d, rng.choice([0.5, 0.6, 0.9]))
+    sets = []
+    for p in rng.choice([1, 1.5, 2, inf], rng.integers(1, 4)):
+        along = alpha * d ** (1 / p - 0.5)  # moves T as far as a class centre
+        sets.append(Lp(p, rng.uniform(0, 1.5) * along if rng.random() < 0.6 else rng.uniform(0, 2.4)))
+    for adversary in ADVERSARIES:
+        lower, upper = discretised(dist, tuple(sets), adversary, step=1 / 16)
+        assert lower <= game_value(dist, sets, adversary).value <= upper
+
+
+def test_the_discretised_games_close_in():
+    lower, upper = discretised(D, (Linf(0.2), L1(2)), "average", step=1 / 32)
+    assert upper - lower < 0.01
+
+
+# Geometry
+
+
+@settings(deadline=None, max_examples=60)
+@given(games())
+def test_the_geometric_criterion_implies_the_value(game):
+    for adversary in ADVERSARIES:
+        if exclusive(*game, adversary):
+            assert game_value(*game, adversary).value == pytest.approx(0.5, abs=1e-7)
+
+
+def test_theorem_1_and_its_kin_are_instances_of_the_criterion():
+    for alpha, d in ((2.0, 100), (1.0, 7), (3.0, 10**6)):
+        dist = BernoulliFeature(alpha, d, 0.9)
+        for p in (1.0, 1.2, 1.5, 1.9):
+            q = Lp(p, 1).dual
+            pair = (Lp(p, 2.0), Lp(q, 2 * alpha * d ** (1 / q - 0.5)))
+            assert exclusive(dist, pair) and exclusive(dist, pair, "union") and exclusive(dist, pair, "affine")
+    pair = (L1(2), Linf(2 * D.eta))
+    # l_inf also moves x_0, which leaves l_1 some of its radius: Theorem 1's radii are sharp only as d grows.
+    assert exclusive(D, [S.scaled(0.995) for S in pair]) and not exclusive(D, [S.scaled(0.99) for S in pair])
+    assert game_value(D, [S.scaled(0.995) for S in pair]).value == 0.5
+    assert game_value(D, [S.scaled(0.95) for S in pair]).value < 0.49
+    assert not exclusive(BernoulliFeature(2.0, 10**8, 0.9), [L1(1.999), Linf(1.999 * 2e-4)])
+    appendix = BernoulliFeature(2.0, 200, 0.977), (Linf(3 / sqrt(200)), L1(3))
+    assert [exclusive(*appendix, adversary) for adversary in ADVERSARIES] == [False, False, True]
+
+
+@settings(deadline=None, max_examples=60)
+@given(games())
+def test_half_widths_are_those_of_the_sets(game):
+    """The end of the half-width, as noise in d+1 dimensions, lies on the boundary."""
+    dist, sets = game
+    d = min(dist.d, 300)
+    for S in sets:
+        for a in np.array([0.0, 0.3, 0.9]) * S.eps:
+            r = np.concatenate([[a], np.full(d, half_width(S, d, a) / sqrt(d))])[None]
+            assert S.gauge(r)[0] == pytest.approx(1.0 if S.eps else 0.0, rel=1e-9)
+        assert half_width(S, d, S.eps * 1.001 + 1e-9) == -inf
+
+
+@settings(deadline=None, max_examples=60)
+@given(games(least=2))
+def test_sums_and_hulls_by_brute_force(game):
+    dist, (A, B, *_) = game
+    d = dist.d
+    scale = 1 + half_width(A, d, 0.0) + half_width(B, d, 0.0)
+    first, last = max(-A.eps, 2 - B.eps), min(A.eps, 2 + B.eps)
+    share = (1 + np.sin(np.linspace(-np.pi / 2, np.pi / 2, 2001))) / 2
+    u = np.clip(first + (last - first) * share, first, last) if first <= last else [0.0]
+    brute = max(half_width(A, d, a) + half_width(B, d, 2 - a) for a in u)
+    assert brute - 1e-12 * scale <= sum_width(A, B, d, 2.0)
+    if brute > -inf:
+        assert sum_width(A, B, d, 2.0) <= brute + 1e-2 * scale
+        assert sum_width(A, B, d, 2.0) == pytest.approx(sum_width(B, A, d, 2.0), rel=1e-12)
+    if max(A.eps, B.eps) >= 1:  # a line above both sets is above the hull; a chord is below
+        height = hull_width((A, B), d, 1.0)
+        ends = [(a, half_width(S, d, a)) for S in (A, B) for a in S.eps * np.linspace(-1, 1, 41)]
+        for a, low in ends:
+            for b, high in ends:
+                if a <= 1 < b:
+                    assert ((b - 1) * low + (1 - a) * high) / (b - a) <= height * (1 + 1e-9) + 1e-12
+        assert max(half_width(S, d, 1.0) for S in (A, B)) <= height * (1 + 1e-9) + 1e-12
+
+
+@settings(deadline=None, max_examples=10)
+@given(games(least=2), st.floats(0, 1))
+def test_the_hull_is_the_affine_set(game, share):
+    """At the hull's height, noise in d+1 dimensions is in S_affine and on its boundary."""
+    dist, (A, B, *_) = game
+    d = min(dist.d, 50)
+    a = share * max(A.eps, B.eps)
+    if a < 1e-3 or min(A.eps, B.eps) < 1e-3:
+        return
+    height = hull_width((A, B), d, a)
+    S = Affine(A, B)
+    r = np.concatenate([[a], np.full(d, height / sqrt(d))])[None]
+    assert S.contains(r * (1 - 1e-5))[0]
+    slopes = np.geomspace(1e-6, 1e6, 400)
+    w = np.concatenate([slopes[:, None], np.full((400, d), 1 / sqrt(d))], axis=1)
+    assert np.all(w @ r[0] <= S.support(w) * (1 + 1e-9))
+
+
+# Errors and speed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((D, ()), "sets is empty"),
+        ((D, Linf(1)), "must be a sequence of lp balls"),
+        ((D, (Linf(1), Swap(3))), "Swap.* is not an lp ball"),
+        ((D, (Union((Linf(1), L1(1))),)), "is not an lp ball"),
+        ((D, (Linf(1),), "unoin"), "unknown adversary 'unoin', did you mean 'union'"),
+        ((D, (Linf(1), L1(1)), "average", (0.5,)), "do not match the 2 sets"),
+        ((D, (Linf(1), L1(1)), "average", (0.5, 0.6)), "divide them by their sum"),
+        ((D, (Linf(1), L1(1)), "average", (1.5, -0.5)), "divide them by their sum"),
+        ((D, (Linf(1), L1(1)), "average", (np.nan, 1.0)), "divide them by their sum"),
+        ((D, (Linf(1), L1(1)), "union", (0.5, 0.5)), "belong to the average adversary"),
+        ((GaussianFeature(2, 100), (Linf(1),)), "use BernoulliFeature"),
+    ],
+)
+def test_errors_name_the_value_and_the_remedy(arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        game_value(*arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_errors_of_the_other_functions():
+    with pytest.raises(ValueError, match="one level more"):
+        step_risks(D, (Linf(1),), [0.0], [1.0])
+    with pytest.raises(ValueError, match="one level more"):
+        step_risks(D, (Linf(1),), [1.0, 0.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="no closed form"):
+        enclosure(D, (Linf(1), L1(1)), "average")
+    for function in (enclosure, exclusive):
+        with pytest.raises(ValueError, match="unknown adversary"):
+            function(D, (Linf(1),), "linear")
+
+
+@pytest.mark.slow
+def test_speed():
+    """A Pareto front of 200 points and a phase diagram of 200 × 200, with room for a busy machine."""
+    start = time.perf_counter()
+    front = [game_value(D, (Linf(0.2), L1(2)), weights=(w, 1 - w)).value for w in np.linspace(0, 1, 200)]
+    assert time.perf_counter() - start < 4
+    assert np.all(np.diff(front, 2) <= 1e-7)  # concave
+    start = time.perf_counter()
+    for adversary in ("union", "affine"):
+        table = [
+            [game_value(D, (Linf(a), L1(b)), adversary).value for b in np.linspace(0, 4, 200)]
+            for a in np.linspace(0, 0.6, 200)
+        ]
+        assert np.all(np.diff(table, axis=0) >= -1e-12) and np.all(np.diff(table, axis=1) >= -1e-12)
+    assert time.perf_counter() - start < 30
