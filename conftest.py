@@ -6,8 +6,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and NumPy: tests a
 
 from importlib import import_module
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The same examples every time: a failure must be everyone's.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -241,6 +241,38 @@ def test_affine_contains_exactly_the_mixtures():
     assert 20 < (slack[clear] > 0).sum() < 380
 
 
+EXPONENTS = (1, 1.2, 2, 3, inf)
+
+
+@pytest.mark.parametrize(("p", "q"), list(product(EXPONENTS, repeat=2)))
+def test_affine_gauge_is_the_dual_of_its_support(p, q):
+    """gauge(r) = max_w <w, r> / support(w): no w exceeds it, and what maximises some w has gauge one."""
+    rng = np.random.default_rng(0)
+    S = Affine(Lp(p, 1.3), Lp(q, 0.9))
+    r, w = rng.normal(size=(40, 5)), rng.normal(size=(2000, 5))
+    ratios = r @ w.T / S.support(w)
+    assert np.all(ratios.max(axis=1) <= S.gauge(r) * (1 + 1e-9))
+    np.testing.assert_allclose(S.gauge(S.argmax(w)), 1, rtol=1e-9)
+    np.testing.assert_allclose(S.gauge(7 * r), 7 * S.gauge(r), rtol=1e-9)
+    inner = S.gauge(r) < 1  # projecting moves what the gauge says is outside, and nothing else
+    if 2 in (p, q) or inf in (p, q):
+        assert np.array_equal(np.linalg.norm(r - S.project(r), axis=1) < 1e-9, inner)
+
+
+@pytest.mark.parametrize(("p", "q"), [(1.2, 3), (3, 1.2), (2, 3), (1.5, 1.2)])
+def test_affine_gauge_against_a_general_solver(p, q):
+    rng = np.random.default_rng(1)
+    S = Affine(Lp(p, 1.3), Lp(q, 0.9))
+    for r in rng.normal(size=(3, 3)):
+        starts = [np.sign(r) * np.abs(r) ** power for power in (0.5, 1.0, 2.0)]
+        options = {"maxiter": 5000, "xatol": 1e-9, "fatol": 1e-13}
+        found = [
+            optimize.minimize(lambda w, r=r: -(w @ r) / S.support(w[None])[0], w, method="Nelder-Mead", options=options)
+            for w in starts
+        ]
+        np.testing.assert_allclose(S.gauge(r[None])[0], max(-f.fun for f in found), rtol=1e-7)
+
+
 # ---- sets that move features ----------------------------------------------------------------------------------------
 
 

@@ -223,8 +223,7 @@ def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp], shares: Sequence[Tenso
         r = point.double() - x.double()
         if len(sets) == 1:
             return sets[0].gauge(r) <= shares[0] * (1 + TOLERANCE)
-        left = Affine(*sets).residual(r / (1 + TOLERANCE), shares[0].double())
-        return norm(left, 2) <= 1e-9 * norm(r, 2)
+        return Affine(*sets).contains(r)
 
     point = torch.where(_like(inside(point), x), point, torch.nextafter(point, x))
     ok = inside(point)

@@ -236,25 +236,40 @@ def _soft_threshold(a: Array, eps: float) -> Array:
         theta = xp.maximum(new, theta)
 
 
+def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: float) -> Array:
+    """The s ≥ 0 with linear·s + curved·s^power = a, elementwise, for a ≥ 0, factors ≥ 0 not both zero, and power ≥ 1.
+
+    Newton's method from above, where the convexity keeps its steps from overshooting.
+
+    >>> solve_sum(np.array([6.0]), 1.0, 1.0, 2.0)
+    array([2.])
+    """
+    xp = array_namespace(a)
+    tiny = 1e-300  # a factor of zero leaves the other bound
+    factor = xp.clip(curved + xp.zeros_like(a), min=tiny)
+    s = xp.minimum(a / xp.clip(linear + xp.zeros_like(a), min=tiny), (a / factor) ** (1 / power))
+    for _ in range(100):
+        step = (linear * s + curved * s**power - a) / (linear + curved * power * s ** (power - 1) + tiny)
+        s = xp.clip(s - step, min=0.0)
+        if not xp.any(step > 1e-15 * s):
+            break
+    return s
+
+
 def _project_general(a: Array, p: float) -> Array:
     """The projection of a ≥ 0, (batch, n), on the unit lp ball for 1 < p < inf; rows inside may come out as anything.
 
     With λ the multiplier, r_i + λ r_i^{p-1} = a_i; Σ r_i(λ)^p falls in λ and is at most 1 at λ = ‖a‖_q. Newton's method
-    on its logarithm finds λ, kept between bounds. The inner equation is solved by Newton's method too, in whichever of
-    r and r^{p-1} makes it convex, from above, where its steps cannot overshoot.
+    on its logarithm finds λ, kept between bounds. The inner equation is solved in whichever of r and r^{p-1} makes it
+    convex.
     """
     xp = array_namespace(a)
     power = max(p - 1, 1 / (p - 1))
 
     def solve(lam):
         """r(λ) and dr/dλ."""
-        linear, curved = (1.0, lam) if p >= 2 else (lam, 1.0)  # linear·s + curved·s^power = a
-        s = xp.minimum(a / linear, (a / curved) ** (1 / power))
-        for _ in range(100):
-            step = (linear * s + curved * s**power - a) / (linear + curved * power * s ** (power - 1))
-            s = xp.clip(s - step, min=0.0)
-            if not xp.any(step > 1e-15 * s):
-                break
+        linear, curved = (1.0, lam) if p >= 2 else (lam, 1.0)
+        s = solve_sum(a, linear, curved, power)
         if p >= 2:
             return s, -(s ** (p - 1)) / (1 + lam * (p - 1) * s ** (p - 2))
         r = s**power
