@@ -333,3 +333,15 @@ def test_bad_input(change, message, task):
     with pytest.raises(ValueError, match=message) as error:
         evaluate(lambda x: last(task[0].eval()(x)), **request)
     assert "\n" not in str(error.value)
+
+
+def test_a_sequence_of_attacks_is_named():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), torch.rand(10, 1, 4, 4)
+    y = model(x).argmax(dim=1)
+    attacks = [PGD(Linf(0.1), 3), SLIDE(L1(1), 3), PGD(Linf(0.1), 5)]
+    names = ["PGD linf:0.1 #1", "SLIDE l1:1", "PGD linf:0.1 #2"]
+    found = evaluate(model, attacks, x, y, np.random.default_rng(0))
+    assert found.attacks == ("clean", *names) and found.set_names == ("linf", "l1")
+    same = evaluate(model, dict(zip(names, attacks, strict=True)), x, y, np.random.default_rng(0))
+    assert np.array_equal(found.correct, same.correct)

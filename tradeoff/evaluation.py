@@ -1,7 +1,7 @@
 """One evaluation is one boolean matrix, examples × attacks, on the same points; every number derives from it."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -132,7 +132,7 @@ def _family(S: str) -> str:
 
 def evaluate(
     model: Model,
-    attacks: Mapping,
+    attacks: Mapping | Sequence,
     x: np.ndarray | torch.Tensor,
     y: np.ndarray | torch.Tensor,
     rng: np.random.Generator,
@@ -143,8 +143,8 @@ def evaluate(
 ) -> Outcomes:
     """Attack the model on every example with every attack.
 
-    Parameters: `model` maps float inputs to logits; `attacks` maps names to attacks; `x` (n, ...) float and `y` (n,)
-    int64 are NumPy arrays or tensors, moved to the model's device `chunk` examples at a time. Draws are keyed by the
+    Parameters: `model` maps float inputs to logits; `attacks` maps names to attacks (a plain sequence is named for you,
+    "PGD linf:0.3", ...); `x` (n, ...) float and `y` (n,) int64 are NumPy arrays or tensors, moved to the model's device `chunk` examples at a time. Draws are keyed by the
     content of the example, the name of the attack and one integer of `rng`, so neither `chunk` nor the order of
     examples or attacks changes a draw. `progress` is the label of a progress bar (none without); `about` is kept with
     the result.
@@ -152,6 +152,7 @@ def evaluate(
     Raises ValueError for bad input, a model that does not return finite logits, and a name that is taken (that of
     another attack's set, or "clean"), before any attack.
     """
+    attacks = _named(attacks)
     if "clean" in attacks:
         raise ValueError("no attack may be called 'clean': that is the column without an attack")
     check_count(chunk, "chunk")
@@ -174,6 +175,17 @@ def evaluate(
                 bar.update(len(labels))
             about["seconds"][name] = round(time.perf_counter() - began, 3)
     return outcomes
+
+
+def _named(attacks: Mapping | Sequence) -> dict:
+    """The attacks by name; of a sequence by class and set, numbered where that is not enough."""
+    if isinstance(attacks, Mapping):
+        return dict(attacks)
+    names = [f"{type(attack).__name__} {attack.S}" for attack in attacks]
+    numbered = (
+        f"{name} #{names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)
+    )
+    return dict(zip(numbered, attacks, strict=True))
 
 
 def describe(attacks: Mapping) -> dict[str, str]:
