@@ -144,10 +144,10 @@ def evaluate(
     """Attack the model on every example with every attack.
 
     Parameters: `model` maps float inputs to logits; `attacks` maps names to attacks (a plain sequence is named for you,
-    "PGD linf:0.3", ...); `x` (n, ...) float and `y` (n,) int64 are NumPy arrays or tensors, moved to the model's device `chunk` examples at a time. Draws are keyed by the
-    content of the example, the name of the attack and one integer of `rng`, so neither `chunk` nor the order of
-    examples or attacks changes a draw. `progress` is the label of a progress bar (none without); `about` is kept with
-    the result.
+    "PGD linf:0.3" and the like); `x` (n, ...) float and `y` (n,) int64 are NumPy arrays or tensors, moved to the
+    model's device `chunk` examples at a time. Draws are keyed by the content of the example, the name of the attack and
+    one integer of `rng`, so neither `chunk` nor the order of examples or attacks changes a draw. `progress` is the
+    label of a progress bar (none without); `about` is kept with the result.
 
     Raises ValueError for bad input, a model that does not return finite logits, and a name that is taken (that of
     another attack's set, or "clean"), before any attack.
