@@ -55,7 +55,7 @@ class Experiment:
     `data` and `model` are names of `tradeoff.data` and `tradeoff.models`; `attacks` are those trained against (none:
     natural training), brought together by the strategy `combine` ("avg" or "max", see `tradeoff.training`); `suite`
     names the attacks of the evaluation, on the first `test` test examples. `epochs`, `lr`, `seed`, `batch` and `warmup`
-    are those of `tradeoff.training.fit`.
+    are those of `tradeoff.training.fit`; their defaults suit the embedded digits.
     """
 
     data: str
@@ -91,7 +91,7 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
 
 EXPERIMENTS: dict[str, Experiment] = {
     **_declare("digits", steps=5),
-    **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1),
+    **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1, suite="lp-100"),
 }
 
 
