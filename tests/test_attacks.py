@@ -108,6 +108,12 @@ def test_draws_belong_to_the_example(attack, images):
     model.float()
 
 
+def test_draws_tell_long_names_apart():
+    x = np.zeros((1, 3))
+    a, b = (Draws.for_examples(x, 0, 100 * "a" + end).uniform(0, 1, (1, 8)) for end in "xy")
+    assert not np.any(a == b)
+
+
 def test_one_generator_gives_the_same_draws_in_one_batch_or_two():
     x = torch.zeros(5, 3, dtype=torch.float64)
     S, g, h = Linf(1.0), rng(), rng()

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
 from tradeoff.attacks import PGD, SLIDE
@@ -43,19 +44,6 @@ def tiny(monkeypatch):
 
 def files(folder):
     return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
-
-
-def interrupt(monkeypatch, call):
-    """KeyboardInterrupt at the given training step."""
-    calls, cross_entropy = [], training.cross_entropy
-
-    def loss(*args):
-        calls.append(args)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return cross_entropy(*args)
-
-    monkeypatch.setattr(training, "cross_entropy", loss)
 
 
 # What is declared

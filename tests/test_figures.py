@@ -13,6 +13,7 @@ from types import ModuleType
 import matplotlib
 import numpy as np
 import pytest
+from interruption import interrupt
 from matplotlib import pyplot as plt
 from scipy.stats import norm
 
@@ -226,15 +227,7 @@ def test_list(toys, capsys):
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("step, left", [(2, []), (5, ["checkpoint.safetensors"])])
 def test_interrupted_training(step, left, force, toys, tmp_path, monkeypatch, capsys):
-    calls, cross_entropy = [], training.cross_entropy
-
-    def loss(*args):
-        calls.append(args)
-        if len(calls) == step:
-            raise KeyboardInterrupt
-        return cross_entropy(*args)
-
-    monkeypatch.setattr(training, "cross_entropy", loss)
+    calls = interrupt(monkeypatch, step)
     assert cli.main(["trained", "--out", str(tmp_path), *["--force"] * force]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     same = "the same command without --force" if force else "the same command"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from interruption import interrupt
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -172,19 +173,6 @@ def test_pass_counts():
 
 
 # Interruptions
-
-
-def interrupt(monkeypatch, call):
-    """KeyboardInterrupt at the given call of the training loss."""
-    calls = []
-
-    def loss(*args):
-        calls.append(args)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return cross_entropy(*args)
-
-    monkeypatch.setattr(training, "cross_entropy", loss)
 
 
 @ways

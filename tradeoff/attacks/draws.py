@@ -28,7 +28,7 @@ class Draws:
     @classmethod
     def for_examples(cls, x: np.ndarray, seed: int, name: str) -> "Draws":
         """Streams keyed by the content of each example, a seed and a name: the same wherever the example stands."""
-        key = f"{seed} {name}".encode()[:64]
+        key = hashlib.blake2b(f"{seed} {name}".encode()).digest()  # names may be longer than a key
         keys = (hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16, key=key) for row in x)
         return cls(int.from_bytes(key.digest(), "little") for key in keys)
 

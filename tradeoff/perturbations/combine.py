@@ -234,9 +234,8 @@ class Affine:
             more = self.a.support(w) > self.b.support(w)
             low, high = xp.where(more, beta, low), xp.where(more, high, beta)
         w = self.residual(v, (low + high) / 2)
-        inside = norm(w, 2) <= 1e-12 * norm(v, 2)
         r = xp.astype(xp.reshape(v - w, z.shape), z.dtype)
-        return xp.where(_column(inside, z), z, r)
+        return xp.where(_column(self.gauge(z) <= 1, z), z, r)
 
     def residual(self, z: Array, beta: Array) -> Array:
         """z minus the nearest r_1 + r_2 with r_1 in βa and r_2 in (1-β)b; beta is (batch,), each in [0, 1].
