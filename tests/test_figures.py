@@ -328,7 +328,7 @@ def test_theory_figure_from_the_command_line(tmp_path):
 
 # The figures themselves
 
-SMALL = {"samples": 500, "points": 7, "examples": 6, "search": 6, "steps": 3, "tries": 2}
+SMALL = {"samples": 500, "points": 7, "examples": 6, "search": 6, "steps": 3, "tries": 2, "epochs": 2, "scales": 5}
 
 
 def untrained(name):

@@ -1,5 +1,6 @@
 """Theorem 2: the swap adversary is the best one, its total variation is exact, and the bound is tight."""
 
+from fractions import Fraction
 from itertools import product
 from math import sqrt
 
@@ -27,7 +28,7 @@ from tradeoff.theory.swap import (
     total_variation,
 )
 from tradeoff.theory.theorem import hoeffding
-from tradeoff.theory.theorems.thm2_linf_rt import _total_variation_above, attacked_density
+from tradeoff.theory.theorems.thm2_linf_rt import _sampled_distance, _total_variation_above, attacked_density, table
 
 FAR = 10**12  # a d at which eta is nothing
 
@@ -66,7 +67,11 @@ def test_chi_squared_needs_enough_signal():
     ("alpha", "N", "expected"), [(1.5, 49, 0.441), (2.0, 49, 0.435), (2.0, 225, 0.469)]
 )  # by another program, for an adversary that has to swap, ± 0.0005
 def test_bounds_by_another_program(alpha, N, expected):
-    assert risk_bound(GaussianFeature(alpha, 784), N) == pytest.approx(expected, abs=0.001)
+    """And by draws of the target law: failure ≤ 1e-9 in each case."""
+    dist, n = GaussianFeature(alpha, 784), 100_000
+    assert risk_bound(dist, N) == pytest.approx(expected, abs=0.001)
+    sampled = (1 - _sampled_distance(dist, N, 1.0, n, np.random.default_rng(7))) / 2
+    assert sampled == pytest.approx(expected, abs=hoeffding(n, 1, 1e-9) / 2 + 0.001)
 
 
 def test_constants_of_the_limit():
@@ -113,13 +118,47 @@ def test_total_variation_of_a_mean_of_many_by_convolution():
     assert total @ np.abs(values) * step / (2 * (N + 1)) == pytest.approx(total_variation(dist, N), abs=1e-4)
 
 
-@pytest.mark.parametrize(("alpha", "root_d", "N"), [(2, 28, 49), (2, 28, 225), (3, 100, 49)])
+@pytest.mark.parametrize(("alpha", "root_d", "N"), [(2, 28, 49), (2, 28, 225), (1.5, 100, 49)])
 def test_certified_total_variation_is_above_and_close(alpha, root_d, N):
-    variance, above = _total_variation_above(alpha, root_d, N)
+    variance, above = _total_variation_above(Fraction(alpha), root_d, N)
     dist = GaussianFeature(alpha, root_d**2)
     assert float(variance) == pytest.approx(chi_squared(dist)[2] / (N + 1), rel=1e-12)
     assert above.rad() < 1e-6
     assert 0 <= float(above) - total_variation(dist, N) < 0.01 * float(above)
+
+
+@pytest.mark.slow
+def test_the_table():
+    """A small one: digits are those of the functions, rounded, and a blind adversary's distance is another."""
+    small = {"alphas": (2.0,), "dims": (784,), "slots": (49, 225), "n": 40_000}
+    evidence = table(**small)
+    assert evidence.holds and not table(tilt=0.0, **small).holds
+    title, head, *rows = evidence.detail.split("\n")
+    assert "2 settings" in title and len(rows) == 2
+    for row, (alpha, N) in zip(rows, product(small["alphas"], small["slots"]), strict=True):
+        dist, cells = GaussianFeature(alpha, 784), row.split()
+        assert [float(cell.replace(",", "")) for cell in cells[:3]] == [alpha, 784, N]
+        exact, certified, explicit, limit = map(float, cells[3:7])
+        assert exact == round(risk_bound(dist, N), 6) and explicit == round(explicit_bound(dist, N), 6)
+        assert limit == pytest.approx(0.5 - asymptotic_constant(dist) / (2 * sqrt(N)), abs=1e-6)
+        assert explicit < certified <= evidence.values[f"certified(alpha={alpha:g}, d=784, N={N})"] < exact
+        assert (N == 49) == (f"sampled(alpha={alpha:g}, d=784, N={N})" in evidence.values)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.5, 1.0])
+def test_sampled_distance_for_any_tilt(tilt):
+    """Against quadrature in the plane at N = 1: failure ≤ 1e-9 in each case."""
+    dist, n, step = GaussianFeature(2.0, 784), 200_000, 0.02
+    mesh = np.arange(-7, 8, step)
+    z = np.stack(np.meshgrid(mesh, mesh, indexing="ij"), axis=-1)
+    log_v, log_w = log_ratios(z, dist)
+    weak = norm.pdf(z, dist.eta, 1).prod(axis=-1)
+    target = np.exp(log_w[..., 0]) * weak
+    chosen = np.exp(tilt * log_w[..., 0]) / np.exp(tilt * log_w).sum(axis=-1)  # the position that leads here
+    attacked = np.exp(log_v).sum(axis=-1) * weak * chosen
+    distance = np.abs(attacked - target).sum() * step**2 / 2
+    sampled = _sampled_distance(dist, 1, tilt, n, np.random.default_rng(8))
+    assert abs(sampled - distance) <= hoeffding(n, 1, 1e-9) + 1e-4
 
 
 def least_distance(strong, attacked, weak, N):

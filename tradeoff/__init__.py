@@ -13,7 +13,18 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "perturbations": ("L1", "L2", "PRESETS", "Affine", "Linf", "Lp", "RotationTranslation", "Swap", "Union", "parse"),
-    "theory": ("THEOREMS", "BernoulliFeature", "Evidence", "GameValue", "GaussianFeature", "Theorem", "game_value"),
+    "theory": (
+        "THEOREMS",
+        "BernoulliFeature",
+        "Evidence",
+        "GameValue",
+        "GaussianFeature",
+        "Theorem",
+        "enclosure",
+        "exclusive",
+        "game_value",
+        "game_values",
+    ),
     "attacks": ("PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
     "evaluation": ("Outcomes", "evaluate"),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),

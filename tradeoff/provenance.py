@@ -13,7 +13,7 @@ def provenance(**about) -> dict:
     >>> sorted(provenance(seed=0))
     ['command', 'date', 'seed', 'versions']
     """
-    packages = ("tradeoff", "numpy", "scipy", "torch", "matplotlib")
+    packages = ("tradeoff", "numpy", "scipy", "sympy", "flint", "torch", "matplotlib")
     versions = {name: str(sys.modules[name].__version__) for name in packages if name in sys.modules}
     versions = {"python": platform.python_version()} | versions
     return {"command": _command(), "date": datetime.now(UTC).date().isoformat(), "versions": versions, **about}

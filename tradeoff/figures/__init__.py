@@ -7,7 +7,19 @@ A module's docstring is the caption. PARAMETERS gives, per preset, what its numb
 
 from importlib import import_module
 
-FIGURES = ("thm1", "thm1_radii", "mnist_tradeoff", "affine_strip", "slide_vs_pgd")
+FIGURES = (
+    "thm1",
+    "thm1_radii",
+    "phase_diagram",
+    "thm2",
+    "affine_gap",
+    "optimal_classifier",
+    "pareto",
+    "limits",
+    "mnist_tradeoff",
+    "affine_strip",
+    "slide_vs_pgd",
+)
 PRESETS = ("quick", "full")
 
 

@@ -16,11 +16,13 @@ COLOURS = {
     "rt": "#CC79A7",
     "average": "#E69F00",
     "union": "#7F7F7F",
+    "affine": "#56B4E9",
     "forbidden": "#F0E442",
 }
-MARKERS = {"clean": "D", "linf": "o", "l1": "s", "l2": "^", "rt": "v", "average": "X", "union": "*"}
+MARKERS = {"clean": "D", "linf": "o", "l1": "s", "l2": "^", "rt": "v", "average": "X", "union": "*",
+           "affine": "P"}  # fmt: skip
 LABELS = {"clean": "clean", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$", "l2": r"$\ell_2$", "rt": "rotation",
-          "average": "average", "union": "union"}  # fmt: skip
+          "average": "average", "union": "union", "affine": "affine"}  # fmt: skip
 
 _RC = {
     "font.family": "serif",

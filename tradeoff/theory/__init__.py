@@ -1,7 +1,8 @@
 """What is proved: the distributions of the paper, and its theorems with their checks. Never imports torch."""
 
+from tradeoff.theory.certified import enclosure
 from tradeoff.theory.distributions import BernoulliFeature, GaussianFeature
-from tradeoff.theory.game import GameValue, game_value
+from tradeoff.theory.game import GameValue, exclusive, game_value, game_values
 from tradeoff.theory.theorem import Evidence, Theorem
 from tradeoff.theory.theorems import (
     appendix_i,
@@ -28,4 +29,15 @@ THEOREMS = {
     )
 }
 
-__all__ = ["THEOREMS", "BernoulliFeature", "Evidence", "GameValue", "GaussianFeature", "Theorem", "game_value"]
+__all__ = [
+    "THEOREMS",
+    "BernoulliFeature",
+    "Evidence",
+    "GameValue",
+    "GaussianFeature",
+    "Theorem",
+    "enclosure",
+    "exclusive",
+    "game_value",
+    "game_values",
+]

@@ -6,8 +6,10 @@ interval's endpoint and need no tolerance.
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from math import inf
 
+import numpy as np
 from flint import arb, fmpq
 
 
@@ -27,6 +29,30 @@ def normal_cdf(x: arb) -> arb:
     (True, True)
     """
     return (-x / arb(2).sqrt()).erfc() / 2
+
+
+def normal_cdf_below(x: np.ndarray) -> np.ndarray:
+    """Floats that are certainly at most Φ(x), and at least Φ(x) - 3e-11, for many x at once.
+
+    Taylor's formula to second order about the nearest multiple of 2^-10, where Φ is enclosed. As the third derivative
+    is at most 0.4, the remainder is below 0.4 · 2^-33 / 6 < 8e-12; 2^-36 > 1.4e-11 is subtracted for it and rounding.
+
+    >>> x = np.array([-40.0, -1.0, 0.3, 40.0])
+    >>> [bool(normal_cdf(arb(float(t))) >= float(low)) for t, low in zip(x, normal_cdf_below(x), strict=True)]
+    [True, True, True, True]
+    """
+    node = np.clip(np.rint(x * 2**10), -(2**13) - 1, 2**13)
+    t = node / 2**10
+    r = np.minimum(x - t, 2.0**-11)  # beyond the last node Φ is only larger
+    density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
+    value = _nodes()[node.astype(int) + 2**13 + 1] + density * r * (1 - t * r / 2) - 2.0**-36
+    return np.where(x < -8, 0.0, np.maximum(value, 0.0))
+
+
+@cache
+def _nodes() -> np.ndarray:
+    """Φ at the multiples of 2^-10 from -8 - 2^-10 to 8, each to rounding."""
+    return np.array([float(normal_cdf(arb(k) / 2**10)) for k in range(-(2**13) - 1, 2**13 + 1)])
 
 
 def power(x: arb, exponent: Fraction) -> arb:

@@ -31,15 +31,14 @@ from math import inf, sqrt
 
 import numpy as np
 import sympy as sp
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_flow
-from scipy.special import ndtr
 
 from tradeoff.perturbations import L1, L2, Linf
-from tradeoff.perturbations.lp import norm
+from tradeoff.theory.certified import enclosed_sums, enclosure
 from tradeoff.theory.distributions import BernoulliFeature
-from tradeoff.theory.game import classifier, enclosed_sums, enclosure, game_value, half_width
+from tradeoff.theory.flow import flow_bounds
+from tradeoff.theory.game import classifier, game_value
 from tradeoff.theory.intervals import ball, normal_cdf
+from tradeoff.theory.plane import half_width
 from tradeoff.theory.theorem import Evidence, Theorem, hoeffding, proof
 
 INFINITE = 1e6  # a threshold beyond every other number here
@@ -99,88 +98,6 @@ def symbolic(spread: float = 1.0) -> Evidence:
     )  # fmt: skip
 
 
-def discretised(
-    dist: BernoulliFeature, sets: tuple, adversary: str, spread: float = 1.0, step: float = 1 / 16
-) -> tuple[float, float]:
-    """lower ≤ V ≤ upper from games of finitely many moves, solved as minimum cuts: all rules, not only thresholds.
-
-    Upper: the classifier is constant on cells of the plane, and the adversary reaches every cell that it reaches from
-    some point. Lower: the adversary moves x_0 to multiples of 1/5 and T by whole steps, and the density of T is the
-    least of its cell. Half-widths come from the norms of vectors in d+1 dimensions.
-    """
-    lattice = np.arange(-6, 7) / 5
-    edges = np.concatenate([[-inf], (lattice[1:] + lattice[:-1]) / 2, [inf]])
-    outer = {s: np.clip(s, edges[:-1], edges[1:]) - s for s in (1, -1)}  # the nearest point of each column
-    inner = {s: lattice - s for s in (1, -1)}
-    T = np.arange(-9, 9 + step / 2, step)
-    scores = {y: (T - y * dist.alpha) / spread for y in (1, -1)}
-    cells = {y: np.diff(np.concatenate([[0.0], ndtr(t), [1.0]])) for y, t in scores.items()}
-    density = {y: np.exp(-(t**2) / 2) / sqrt(2 * np.pi) / spread for y, t in scores.items()}
-    least = {y: step * np.concatenate([[0.0], np.minimum(f[1:], f[:-1]), [0.0]]) for y, f in density.items()}
-
-    def steps(offsets, rounded):
-        return {s: [rounded(w / step) for w in _half_widths(dist.d, sets, adversary, u)] for s, u in offsets.items()}
-
-    return (
-        _cut_value(dist.p0, least, steps(inner, lambda w: np.floor(w + 1e-9)), np.floor),
-        _cut_value(dist.p0, cells, steps(outer, lambda w: np.ceil(w - 1e-9)), np.ceil),
-    )
-
-
-def _half_widths(d: int, sets: tuple, adversary: str, offsets: np.ndarray) -> list[np.ndarray]:
-    """For each adversary, the largest b with (offset, b/√d, .., b/√d) in its set; -inf if there is none."""
-
-    def half_width(S, u):
-        low, high = np.zeros(len(u)), np.full(len(u), S.eps * d + 1.0)
-        for _ in range(60):
-            middle = (low + high) / 2
-            r = np.concatenate([u[:, None], np.repeat(middle[:, None] / sqrt(d), d, axis=1)], axis=1)
-            inside = norm(r, S.p) <= S.eps * (1 + 1e-12)
-            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-        return np.where(np.abs(u) <= S.eps * (1 + 1e-12), low, -inf)
-
-    if adversary == "affine":  # chords of the sets' boundaries
-        points = np.concatenate([S.eps * np.linspace(-1, 1, 81) for S in sets])
-        heights = np.max([half_width(S, points) for S in sets], axis=0)
-        reached = np.clip(offsets, points.min(), points.max())
-        left, right = points <= reached[:, None], points >= reached[:, None]
-        gap = points[:, None] - points
-        share = (reached[:, None, None] - points) / np.where(gap == 0, 1.0, gap)
-        chords = np.where(left[:, None] & right[:, :, None], heights + share * (heights[:, None] - heights), -inf)
-        return [np.where(np.abs(offsets) <= points.max(), chords.max(axis=(1, 2)), -inf)]
-    widths = [half_width(S, offsets) for S in sets]
-    return widths if adversary == "average" else [np.max(widths, axis=0)]
-
-
-def _cut_value(p0: float, mass: dict, steps: dict, rounded) -> float:
-    """The least risk over all ±1 labellings of columns × cells, each adversary winning if one cell in reach is wrong.
-
-    Source → (label +1, adversary, x_0, cell) → cells within reach → (label -1, ..) → sink, with the masses as the
-    capacities at both ends: a cell on the source's side is labelled +1, and each attacked mass in conflict is cut.
-    """
-    size, columns = len(mass[1]), len(steps[1][0])
-    count = size * columns
-    source, sink, fresh = count, count + 1, count + 2
-    k = np.arange(size)
-    edges, scale = [], 2**29 / len(steps[1])
-    for y in (1, -1):
-        for x_0 in (1, -1):
-            weight = p0 if x_0 == y else 1 - p0
-            for reach in steps[x_0]:
-                nodes, fresh = fresh + k, fresh + size
-                ends = (np.full(size, source), nodes) if y == 1 else (nodes, np.full(size, sink))
-                edges.append((*ends, rounded(mass[y] * (weight * scale))))
-                for column in np.flatnonzero(reach >= 0):
-                    moves = np.arange(-min(reach[column], size), min(reach[column], size) + 1).astype(int)
-                    attacked = k[:, None] + moves
-                    a, b = np.nonzero((attacked >= 0) & (attacked < size))
-                    ends = (nodes[a], column * size + attacked[a, b])
-                    edges.append((*(ends if y == 1 else ends[::-1]), np.full(len(a), 2**30)))
-    rows, ends, capacity = (np.concatenate(part) for part in zip(*edges, strict=True))
-    graph = csr_array((capacity.astype(np.int32), (rows, ends)), shape=(fresh, fresh))
-    return float(maximum_flow(graph, source, sink).flow_value / scale / len(steps[1]) / 2)
-
-
 D = BernoulliFeature(2.0, 100, 0.9)
 CASES = (
     (D, (Linf(D.eta), L1(2)), ("average", "union", "affine")),
@@ -191,14 +108,14 @@ CASES = (
 
 
 def numeric(spread: float = 1.0) -> Evidence:
-    """The value lies between the two discretised games, for every adversary."""
+    """The value lies between the bounds of a maximum flow, an adversary, and of a minimum cut, a classifier."""
     found, holds = [], True
     for dist, sets, adversaries in CASES:
         for adversary in adversaries:
             value = game_value(dist, sets, adversary).value
-            lower, upper = discretised(dist, sets, adversary, spread)
+            lower, upper = flow_bounds(dist, sets, adversary, spread=spread)
             holds &= lower <= value <= upper
-            found.append(f"{adversary} {lower:.4f} ≤ {value:.4f} ≤ {upper:.4f}")
+            found.append(f"{adversary} {lower:.5f} ≤ {value:.5f} ≤ {upper:.5f}")
     return Evidence(holds, "; ".join(found))
 
 

@@ -1,0 +1,349 @@
+r"""Bounds of the least robust risk of any classifier by maximum flow and minimum cut, without a theorem on games.
+
+Only x_0 and T = Σ x_i/√d matter. An l_p ball of radius eps moves them by {(a, b) : |a|^p + d^{1-p/2} |b|^p ≤ eps^p}
+(Hölder); all of it is attained by moving the weak features equally, which leaves the rest of them independent of y.
+
+*Conflict.* Adversary i at z, of label +1, and adversary j at z', of label -1, are in conflict if some input is in reach
+of both: if z - z' lies in the Minkowski sum of their sets. No classifier is right at both. Conversely, whichever inputs
+are kept on the two sides, if no two of them are in conflict then some classifier is right at all of them: the one that
+answers +1 on the reach of those of label +1. So the game is a weighted vertex cover of a bipartite graph: f chooses
+what is lost, a minimum cut; its adversary matches inputs in conflict, a maximum flow. Either alone is a bound.
+
+*Lower.* The adversary moves whole densities by the vectors of a lattice. It splits what it has into hats, the piecewise
+linear functions that are one at one point of the lattice, and matches equal hats, point by point: a flow between
+lattice points whose translation lies in the Minkowski sum. The capacities are the values of a piecewise linear function
+below the density φ: φ is log-concave, so that between lattice points it is at least the geometric interpolation, which
+by Hoeffding's lemma is at least exp(-r²/8) times the linear one, r the log-ratio at the ends. So point k of a lattice
+with step h holds h φ(z_k) exp(-(h|z_k| + h²/2)²/8), which together miss about h²/8. Leaving translations out keeps the
+bound; those here are the longest ones, those that carry the mean of one label to that of the other, and some at
+geometric distances from both. x_0 is an atom on D_B, and has a lattice like T's on D_G.
+
+*Upper.* The cut says from which level of yT on label +1 is kept at each x_0. Label -1 loses exactly what is within the
+half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends.
+
+A lattice that cuts the longest translations short by u would cost the lower bound about u/5. So the lattices of
+adversary i start at its half-widths, and their steps are chosen, near the one asked for, such that the other ends of
+the Minkowski sums are nearly met as well: then both bounds close in about as step².
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from math import inf, log, pi, sqrt
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.special import expit, ndtr
+
+from tradeoff.perturbations.lp import Lp
+from tradeoff.theory.distributions import BernoulliFeature, GaussianFeature
+from tradeoff.theory.game import checked
+
+TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary leaves the rest (4e-8) alone
+TAIL_D_G = 4.0  # and on D_G (6e-5)
+COARSEST = 0.5
+EDGES = 12_000_000  # about 2 GB
+COLUMNS = 1500  # of x_0, for the upper bound on D_G
+LARGEST = 1e6  # of the lengths that lattices are fitted to
+ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
+
+
+def flow_bounds(
+    dist: BernoulliFeature | GaussianFeature,
+    sets: Sequence[Lp],
+    adversary: str = "average",
+    step: float | None = None,
+    weights: Sequence[float] | None = None,
+    *,
+    spread: float = 1.0,
+) -> tuple[float, float]:
+    """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
+
+    `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
+    or n/32 for the average of n > 2 sets). `spread` is the standard deviation of the weak features, if not one.
+
+    Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
+    one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
+
+    >>> D_B = BernoulliFeature(alpha=2, d=100, p0=0.9)
+    >>> lower, upper = flow_bounds(D_B, (Linf(D_B.eta), L1(2)), "union", step=1 / 8)
+    >>> lower <= 0.228870 <= upper <= lower + 0.002
+    True
+    """
+    sets, weights = checked(dist, sets, adversary, weights)
+    sums = _Sums(sets, dist.d, adversary, spread)
+    solve, default, columns = _on_D_B, 1 / 64, lambda step: 2
+    if isinstance(dist, GaussianFeature):
+        solve, default, columns = _on_D_G, max(2, sums.count) / 32, lambda step: 2 * TAIL_D_G / step
+    step = default if step is None else step
+    if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
+        raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")
+    _check_edges(
+        10 * sums.count * columns(step) * 2 * TAIL_D_G / step, step
+    )  # ten for a point of the lattices, or more
+    weights = weights if adversary == "average" else np.ones(1)
+    lower, upper = solve(dist, sums, weights, step, dist.alpha / spread)
+    return max(float(lower) - ROUNDING, 0.0), min(float(upper) + ROUNDING, 0.5)
+
+
+def _check_edges(count: float, step: float) -> None:
+    if count > EDGES:
+        gigabytes = count / EDGES * 2
+        raise ValueError(
+            f"step {step:.2g} needs {count:.1e} edges, about {gigabytes:.2g} GB: take a larger step than that"
+        )
+
+
+class _Sums:
+    """The Minkowski sums of two adversaries' sets: half-widths in T, in units of `spread`, at offsets of x_0.
+
+    A ball is (p, eps, w): {(a, b) : |a|^p + |b/w|^p ≤ eps^p}, w = d^{1/2-1/p}. `count` adversaries; the longest offsets
+    `tip` and half-widths `top` of each; `ends`, the longest offsets of the sums of balls for each pair of adversaries.
+    """
+
+    def __init__(self, sets: Sequence[Lp], d: int, adversary: str, spread: float):
+        balls = [(S.p, min(S.eps, 1e100), d ** (0.5 - 1 / S.p) / spread) for S in sets]
+        pairs = list(product(balls, balls))
+        if adversary == "average":
+            self.count, self.members = len(balls), [[pair] for pair in pairs]
+        elif adversary == "union":
+            self.count, self.members = 1, [pairs]
+        else:
+            self.count, self.members = 1, [[balls]]
+        self.hull = adversary == "affine"
+        ends = [pairs] if self.count == 1 else self.members
+        self.ends = [np.array([a[1] + b[1] for a, b in members]) for members in ends]
+        groups = [[ball] for ball in balls] if self.count == len(balls) else [balls]
+        self.tip = np.array([max(eps for _, eps, _ in group) for group in groups])
+        self.top = np.array([max(eps * w for _, eps, w in group) for group in groups])
+
+    def __call__(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inner and outer half-widths, (adversaries, adversaries, *offsets.shape); -inf where out of reach."""
+        unique, where = np.unique(np.abs(offsets), return_inverse=True)
+        found = [[self._width(member, unique) for member in members] for members in self.members]
+        inner, outer = (np.array([np.max([f[k] for f in each], axis=0) for each in found]) for k in (0, 1))
+        shape = (self.count, self.count, *offsets.shape)
+        return inner[:, where.ravel()].reshape(shape), outer[:, where.ravel()].reshape(shape)
+
+    def _width(self, balls: Sequence[tuple], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the sum of two balls, or of the hull of some with itself: a chord is inside, a line of support outside.
+
+        Both touch the set at points between which x lies, found by bisection on the slope.
+        """
+        if self.hull:
+            x = x / 2
+        low, high = np.full(len(x), -100.0), np.full(len(x), 100.0)  # logarithms of slopes
+        (left, y_left), (right, y_right) = self._touch(balls, low), self._touch(balls, high)
+        left, outer = np.zeros(len(x)), np.full(len(x), inf)
+        while np.any(high - low > 1e-13 * (1 + np.abs(low))):
+            middle = (low + high) / 2
+            a, b = self._touch(balls, middle)
+            c = np.exp(middle)
+            outer = np.minimum(outer, c * (a - x) + b + (c * (a + x) + b) * 1e-15)  # and the rounding
+            below = a <= x
+            low, left, y_left = (np.where(below, new, old) for new, old in ((middle, low), (a, left), (b, y_left)))
+            high, right, y_right = (
+                np.where(below, old, new) for new, old in ((middle, high), (a, right), (b, y_right))
+            )
+        span = right - left
+        share = np.clip((x - left) / np.where(span > 0, span, 1.0), 0, 1)
+        inner = np.where(span > 0, y_left + share * (y_right - y_left), np.maximum(y_left, y_right)) * (1 - 1e-13)
+        radii = sorted(eps for _, eps, _ in balls)[-2:]
+        # The difference is exact wherever the sign is in doubt (Sterbenz).
+        reached = radii[-1] >= x if self.hull else (radii[1] - x) + radii[0] >= 0
+        scale = 2 if self.hull else 1
+        return np.where(reached, scale * inner, -inf), np.where(reached, scale * np.maximum(outer, inner), -inf)
+
+    def _touch(self, balls: Sequence[tuple], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The boundary points with normal (e^t, 1)."""
+        points = np.array([_touch(*ball, t) for ball in balls])
+        if not self.hull:
+            return tuple(points.sum(axis=0))
+        best = (np.exp(t) * points[:, 0] + points[:, 1]).argmax(axis=0)
+        return tuple(np.take_along_axis(points, best[None, None], axis=0)[0])
+
+
+def _touch(p: float, eps: float, w: float, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The point of {|a|^p + |b/w|^p ≤ eps^p} with normal (e^t, 1)."""
+    if p == 1:
+        return eps * (t > log(w)), eps * w * (t <= log(w))
+    s = (t - log(w)) / (1 - 1 / p)
+    return eps * expit(s) ** (1 / p), eps * w * expit(-s) ** (1 / p)
+
+
+def _lattice(start: np.ndarray, step: float, tail: float) -> np.ndarray:
+    """(len(start), points): start + step · integers, over [-tail, tail]."""
+    start = np.fmod(start, step)
+    first = start + step * np.ceil((-tail - start) / step)
+    return first[:, None] + step * np.arange(int(2 * tail / step) + 1)
+
+
+def _hats(z: np.ndarray, step: float) -> np.ndarray:
+    """The mass of the hats at z that together stay below the normal density."""
+    return step * np.exp(-(z**2) / 2 - (step * np.abs(z) + step**2 / 2) ** 2 / 8) / sqrt(2 * pi)
+
+
+def _aligned(gaps: np.ndarray, step: float, shares: Sequence[float] = (0.0,)) -> tuple[float, float, float]:
+    """A step at most 30% smaller of which all gaps are nearly multiples, or all but for the same share of it.
+
+    Returns the step, that share of it, and by how much to shorten all lengths so that no gap is missed.
+    """
+    shortest = 0.7 * step
+    whole = [
+        2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / shortest)
+        for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]
+    ]
+    steps = np.concatenate([np.linspace(step, shortest, 2000), *whole])
+    best = []
+    for share in shares:
+        rest = ((0.5 - share - gaps[:, None] / steps) % 1.0 - 0.5) * steps
+        short, long = np.maximum(-rest.min(axis=0, initial=0.0), 0.0), rest.max(axis=0, initial=0.0)
+        k = (short + long).argmin()
+        best.append((short[k] + long[k], steps[k], share * steps[k], short[k]))
+    return min(best)[1:]
+
+
+def _on_D_B(dist: BernoulliFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
+    """x_0 = y and -y are the two columns.
+
+    On label +1 the lattices start at g_i + θ for x_0 = y and at g_i for -y, on label -1 at g_j and g_j - θ: G_ij(0) =
+    g_i + g_j is met exactly, and so is G_ij(2) if it differs from it by θ and whole steps, θ = 0 or half a step.
+    """
+    x = np.array([1.0, -1.0])
+    columns, mass = np.tile(x, sums.count), np.outer(weights, (dist.p0, 1 - dist.p0)).ravel() / 2
+    G = sums(np.array([0.0, 2.0]))[0]
+    gaps = (G[..., 0] - G[..., 1])[(G[..., 1] >= 0) & (G[..., 1] < 2 * (alpha + TAIL)) & (G[..., 0] < LARGEST)]
+    step, shift, short = _aligned(gaps, step, (0.0, 0.5))
+    start = np.maximum(sums.top - short / 2, -sums.top)[:, None]  # always within reach of one another
+    offset = np.add.outer(columns, columns)
+    every = np.ones(offset.shape, dtype=bool)
+    starts = (start + [shift, 0.0]).ravel(), (start + [0.0, -shift]).ravel()
+    lower, M = _flow(sums, offset, mass, every, every, starts, step, alpha, TAIL, 1.5, 1)
+    return lower, _risk(sums, np.add.outer(x, x), mass.reshape(-1, 2), M.reshape(-1, 2), alpha)
+
+
+def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
+    """x_0 has a lattice too, translated by the longest useful offsets and by about 16 shorter ones."""
+    tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
+    ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
+    gaps = [long - end for long, end in zip(np.add.outer(tip, tip).ravel(), ends, strict=True)]
+    x_step, _, short = _aligned(dist.alpha * np.concatenate(gaps), step)
+    tip = np.maximum(tip - short / dist.alpha / 2, 0.0)
+    G = sums(np.concatenate([[0.0], *ends]))[0].reshape(len(ends), -1)
+    pair = np.repeat(np.arange(len(ends)), [len(end) for end in ends])
+    gaps = G[pair, 0] - np.minimum(G[pair, np.arange(len(pair)) + 1], 2 * alpha)
+    t_step, _, short = _aligned(gaps[gaps < LARGEST], step)
+    tail = TAIL_D_G
+    z = _lattice((tip - 1) * dist.alpha, x_step, tail)
+    mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
+    columns, tip = (1 + z / dist.alpha).ravel(), np.repeat(tip, z.shape[1])
+    # Offsets are counted back from the tips, so that rounding takes none of them out of reach.
+    tips = np.add.outer(tip, tip) * (1 - 1e-14)
+    back = np.round((tips - np.add.outer(columns, columns)) / width)
+    offset = tips - back * width
+    blocks = back.reshape(sums.count, z.shape[1], sums.count, z.shape[1])
+    direct = np.empty(blocks.shape, dtype=bool)
+    for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
+        direct[i, :, j] = np.isin(blocks[i, :, j], np.round((tips[i * z.shape[1], j * z.shape[1]] - end) / width))
+    direct = direct.reshape(back.shape)
+    useful = direct | ((offset > -width) & (offset < 4 + width) & (back % max(1, round(2 / width / 16)) == 0))
+    start = np.repeat(np.maximum(sums.top - short / 2, -sums.top), z.shape[1])
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**10)
+    edges = np.linspace(-tail, tail, COLUMNS + 1)
+    fine, half = 1 + (edges[1:] + edges[:-1]) / 2 / dist.alpha, tail / COLUMNS / dist.alpha
+    x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
+    M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
+    rows = [(np.interp(fine, *row), np.interp(fine, x_0, gone)) for *row, x_0, gone in zip(x, M, x, lost, strict=True)]
+    M = np.array([np.where(share > 0.5, inf, levels) for levels, share in rows])
+    nearest = np.maximum(np.abs(np.add.outer(fine, fine)) - 2 * half, 0.0)
+    nearest = np.floor(nearest / ROUNDING) * ROUNDING  # few different ones
+    return lower, _risk(sums, nearest, weights[:, None] * np.diff(ndtr(edges)) / 2, M, alpha) + 2 * ndtr(-tail)
+
+
+def _flow(
+    sums: _Sums,
+    offset: np.ndarray,
+    mass: np.ndarray,
+    useful: np.ndarray,
+    direct: np.ndarray,
+    starts: tuple[np.ndarray, np.ndarray],
+    step: float,
+    alpha: float,
+    tail: float,
+    ratio: float,
+    grain: int,
+) -> tuple[float, np.ndarray]:
+    """The value of a flow, and the levels of yT from which the cut keeps label +1 in each column.
+
+    Columns of all adversaries in one row, with their `mass` and for each label the `starts` of their lattices of yT.
+    `offset`, `useful` and `direct` are matrices: of the x_0-offsets between columns of the two labels, of the pairs to
+    use, and of those to try first. Translations of T lie at distances that grow by `ratio`.
+    """
+    size = len(mass)
+    z = [_lattice(start - alpha, step, tail) for start in starts]
+    points = z[0].shape[1]
+    adversary = np.arange(size) // (size // sums.count)
+    inner = sums(offset)[0][adversary[:, None], adversary, np.arange(size)[:, None], np.arange(size)]
+    plus, minus = np.nonzero((inner >= 0) & useful)
+    # Levels k and l of the two labels are as far apart as their sum: base + step (k + l).
+    base, reach = 2 * alpha + z[0][plus, 0] + z[1][minus, 0], inner[plus, minus]
+    away = np.unique(np.append(0, ratio ** np.arange(int(log(points, ratio)) + 1)).astype(int))
+    longest = np.floor((np.minimum(reach, 2 * (alpha + tail)) - base) / step + ROUNDING)[:, None]
+    mean = np.floor((2 * alpha - base) / step)[:, None]  # carries one mean of T to the other
+    total = np.concatenate([longest - away, mean - away, mean + away], axis=1)
+    allowed = (total <= longest) & (base[:, None] + total * step >= -reach[:, None] - ROUNDING * step)
+    total = np.sort(np.where(allowed, total, -inf), axis=1)
+    total[:, 1:][total[:, 1:] == total[:, :-1]] = -inf
+    pair, _ = np.nonzero(total >= 0)
+    total = total[total >= 0].astype(int)
+    first, last = np.maximum(total - points + 1, 0), np.minimum(total, points - 1)
+    lengths = np.maximum(last - first + 1, 0)
+    count = int(lengths.sum())
+    _check_edges(count, step)
+    tight = (total == longest[pair, 0]) | (total == mean[pair, 0])
+    tight &= direct[plus, minus][pair]
+    which = np.repeat(np.arange(len(total)), lengths)
+    k = np.arange(count) - (np.cumsum(lengths) - lengths - first)[which]
+    nodes, source, sink = np.arange(size * points), 2 * size * points, 2 * size * points + 1
+    scale = 2**30
+    capacity = [np.floor(mass[:, None] * _hats(levels, step) * scale).ravel() for levels in z]
+    rows = np.concatenate([np.full(len(nodes), source), len(nodes) + nodes, plus[pair][which] * points + k])
+    heads = np.concatenate([nodes, np.full(len(nodes), sink), (size + minus[pair][which]) * points + total[which] - k])
+    values = np.concatenate([*capacity, np.full(count, scale)]).astype(np.int32)
+    graph = csr_array((values, (rows, heads)), shape=(sink + 1, sink + 1))
+    # First along few edges, which nearly suffice where all is tight: there the search for the last paths takes minutes.
+    few = np.append(np.ones(2 * len(nodes), dtype=bool), tight[which])
+    flow = maximum_flow(csr_array((values[few], (rows[few], heads[few])), shape=graph.shape), source, sink)
+    graph = graph - flow.flow
+    ends = np.flatnonzero(graph.indices == sink)
+    ends = np.append(ends, np.arange(graph.indptr[source], graph.indptr[source + 1]))
+    graph.data[ends] -= graph.data[ends] % grain  # less is not worth a search either
+    graph.eliminate_zeros()
+    more = maximum_flow(graph, source, sink)
+    graph = graph - more.flow
+    graph.eliminate_zeros()
+    kept = np.zeros(sink + 1, dtype=bool)
+    kept[breadth_first_order(graph, source, return_predecessors=False)] = True
+    # The half-line that differs least, by mass, from what the cut keeps; if it hardly matters, the highest.
+    gain = (capacity[0] * np.where(kept[nodes], 1.0, -1.0)).reshape(size, points)
+    cost = np.concatenate([np.zeros((size, 1)), np.cumsum(gain, axis=1)], axis=1)
+    near = cost <= cost.min(axis=1, keepdims=True) + 1e-6 * scale / size
+    lost = points - near[:, ::-1].argmax(axis=1)
+    M = np.where(lost == points, inf, alpha + z[0][:, 0] + step * (lost - 0.5))
+    return (flow.flow_value + more.flow_value) / scale, M
+
+
+def _risk(sums: _Sums, offset: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
+    """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost."""
+    outer = sums(offset)[1]
+    met = outer >= 0
+    outer = np.where(met, outer, 0.0)
+
+    def forced(levels):
+        """By the other label's levels: max over i and columns of G_ij(offset) - levels."""
+        over = [np.where(met[i], outer[i] - levels[i][:, None], -inf).max(axis=1) for i in range(len(levels))]
+        return np.max(over, axis=0)
+
+    N = forced(M)
+    M = forced(N)
+    return float((mass * (ndtr(M - alpha) + ndtr(N - alpha))).sum())
