@@ -34,9 +34,9 @@ CASES = {
     "D_G affine, near it": (GaussianFeature(1, 10**7), (Linf(2 * 10**-3.5), L1(1.999)), "affine"),
 }
 STEPS = {
-    "D_B average, linf and l1": 1 / np.array([16, 32, 64, 128, 256]),
-    "D_B average, near it": 1 / np.array([16, 32, 64, 128]),
-    "D_G average, linf and l1": 1 / np.array([6, 8, 12, 16]),
+    "D_B union, linf and l1": 1 / np.array([16, 32, 64, 128, 256, 512]),
+    "D_B average, near it": 1 / np.array([16, 32, 64, 128, 256]),
+    "D_G average, linf and l1": 1 / np.array([4, 6, 8, 12, 16, 24]),
 }
 
 

@@ -25,8 +25,6 @@
 
 # %%
 # %matplotlib inline
-from time import perf_counter
-
 import numpy as np
 from IPython.display import display
 from matplotlib import pyplot as plt
@@ -44,9 +42,9 @@ from tradeoff.theory.plane import half_width, sums
 # %% [markdown]
 # ## 1. From $d + 1$ dimensions to two
 #
-# An input of $\mathcal{D}_B$ has a strong feature $x_0$, equal to the label $y$ with probability $p_0$, and $d$ weak ones,
-# $x_i \sim \mathcal{N}(y\alpha/\sqrt d, 1)$. A classifier may be any function of all of them. Still, only two numbers
-# matter: $x_0$ and
+# An input of $\mathcal{D}_B$ has a strong feature $x_0$, equal to the label $y$ with probability $p_0$, and $d$ weak
+# ones, $x_i \sim \mathcal{N}(y\alpha/\sqrt d, 1)$. A classifier may be any function of all of them. Still, only two
+# numbers matter: $x_0$ and
 # $$
 # T = \sum_{i \ge 1} x_i / \sqrt d \;\sim\; \mathcal{N}(y\alpha, 1) .
 # $$
@@ -90,14 +88,14 @@ with paper_style():
 #
 # Still, a classifier is any set of the plane. Two classical inequalities leave a few numbers of it.
 #
-# Fix a value of $x_0$, and let $A$ be the $T$ at which the answer is $-1$. An adversary against label $+1$ that can move
-# $T$ by $g$ succeeds on $A$ *grown* by $g$. The classifier wants $A$ to be likely under label $-1$, and the grown $A$ to
-# be unlikely under label $+1$.
+# Fix a value of $x_0$, and let $A$ be the $T$ at which the answer is $-1$. An adversary against label $+1$ that can
+# move $T$ by $g$ succeeds on $A$ *grown* by $g$. The classifier wants $A$ to be likely under label $-1$, and the grown
+# $A$ to be unlikely under label $+1$.
 #
-# - *Neyman and Pearson*: of all sets with a given probability under $\mathcal{N}(-\alpha, 1)$, a half-line has the least
-#   probability under $\mathcal{N}(\alpha, 1)$.
+# - *Neyman and Pearson*: of all sets with a given probability under $\mathcal{N}(-\alpha, 1)$, a half-line has the
+#   least probability under $\mathcal{N}(\alpha, 1)$.
 # - *The Gaussian isoperimetric inequality*: of all sets with a given probability under $\mathcal{N}(\alpha, 1)$, a
-#   half-line has the least after growing.
+#   half-line has the least probability after growing.
 #
 # So half-lines $\{T < m\}$ are best twice over. Measured in units of $\Phi^{-1}$ their probabilities are $m + \alpha$
 # before and $m + g - \alpha$ after: a straight line, and no set is below it. The figure tries unions of random
@@ -124,14 +122,15 @@ with paper_style():
     ax.legend(loc="lower right")
     display(figure)
 excess = after[inside] - (before[inside] + g - 2 * alpha)
-print(f"{inside.sum()} sets; the lowest is {excess.min():.6f} above the line")
+print(f"{inside.sum()} sets; the lowest lies {excess.min():+.1e} from the line")
 
 # %% [markdown]
-# Now the bookkeeping. Adversary $i$ makes a classifier err on label $+1$ up to some level of $T$: $M^i_+$ on inputs with
-# $x_0 = y$, and $M^i_-$ on those with $x_0 = -y$. On label $-1$ the levels of $-T$ are $N^i_\pm$. Let $G_{ij}(\delta)$ be
-# the half-width, at the offset $\delta$ of $x_0$, of the Minkowski sum $K_i \oplus K_j$. If an input of label $+1$ and
-# one of label $-1$ differ by less, then noise takes both to the same point, and one of them is lost. Inputs with
-# $x_0 = y$ of the two labels are $2$ apart in $x_0$. Hence the
+# Now the bookkeeping. Adversary $i$ makes a classifier err on label $+1$ up to some level of $T$: $M^i_+$ on inputs
+# with $x_0 = y$, and $M^i_-$ on those with $x_0 = -y$. On label $-1$ the levels of $-T$ are $N^i_\pm$. Let
+# $G_{ij}(\delta)$ be the half-width, at the offset $\delta$ of $x_0$, of the Minkowski sum $K_i \oplus K_j$. If an
+# input of label $+1$ and one of label $-1$ differ by less, then noise takes both to the same point, and one of them is
+# lost. Inputs of the two labels that both have $x_0 = y$ are $2$ apart in $x_0$; one with $x_0 = y$ and one with
+# $x_0 = -y$ share their $x_0$. Hence the
 #
 # **Finite program.** The least risk of any measurable classifier is
 # $$
@@ -168,7 +167,8 @@ print(f"{inside.sum()} sets; the lowest is {excess.min():.6f} above the line")
 D = BernoulliFeature(alpha=2, d=100, p0=0.9)
 sets = Linf(D.eta), L1(2)
 print(f"{D}, {sets[0]!r}, {sets[1]!r}; without noise {D.bayes_risk():.6f}")
-cuts = np.unique(np.concatenate([np.linspace(-3.1, 3.1, 3001), *([s - S.eps, s + S.eps] for S in sets for s in (1, -1))]))
+ends = [s + sign * (S.eps + 1e-9) for S in sets for s in (1, -1) for sign in (1, -1)]
+cuts = np.unique([*np.linspace(min(ends), max(ends), 3000), *ends])  # no two nearly equal
 for adversary in ("average", "union", "affine"):
     game = game_value(D, sets, adversary)
     (M, N), (stay, flip) = np.array(game.thresholds).transpose(1, 2, 0), sums(D.d, sets, adversary)
@@ -177,7 +177,7 @@ for adversary in ("average", "union", "affine"):
     levels = [rule(v) for v in np.concatenate([[-4], (cuts[1:] + cuts[:-1]) / 2, [4]])]
     reached = step_risks(D, sets, cuts, levels, adversary).mean()
     print(f"{adversary:8} V = {game.value:.6f}; its classifier, in {len(levels)} steps, has {reached:.6f}; "
-          f"least slack of a constraint {np.abs(np.min(slack)):.6f}")  # fmt: skip
+          f"least slack of a constraint {np.min(slack):.1e}")  # fmt: skip
     for name, right, wrong in zip(([S.name for S in sets] if adversary == "average" else [adversary]), *M, strict=True):
         print(f"{'':8} {name}: label +1 is lost below {right:.3f} where x_0 = y, below {wrong:.3f} where x_0 = -y")
     if adversary != "average":
@@ -198,19 +198,19 @@ with paper_style():
 # ## 3. A label may be given up
 #
 # The distribution treats the labels alike: $-x$ with $-y$ has the law of $x$ with $y$. So one would look for the best
-# classifier among the *odd* ones, $f(-x) = -f(x)$, for which $M = N$. That loses nothing against one set. Against
-# several it can lose nearly everything.
+# classifier among the *odd* ones, $f(-x) = -f(x)$, for which $M = N$. Against one set that loses nothing (unless a
+# constant is best), as the closed form shows. Against several it can lose a lot.
 #
 # Take $\alpha = 5$. The first adversary does nothing; the second has an $\ell_2$ ball. From a radius of about
 # $\lVert \mu \rVert = \sqrt{1 + \alpha^2} \approx 5.1$ on it reaches across, and an odd classifier that saves some of
 # one label loses more of the other. But the program may treat them differently: *give up* label $-1$ under $\ell_2$
-# noise, entirely. Then label $+1$ is safe, with a wide margin. And without noise label $-1$ is mostly right all the
-# same, since $T \approx -5$ is nearer to $-5$ than noise ever carries label $+1$.
+# noise, entirely. Then label $+1$ can be saved from it. And without noise label $-1$ is mostly right all the
+# same, since noise rarely carries label $+1$ as far down as $T = -5$.
 #
 # On the left the least $R_{avg}$ of any classifier and of the odd ones (the program with $M = N$, by brute force over
 # $M^1_+$ and $M^2_+$). On the right the optimum at radius $7.5$. The discs are what $\ell_2$ noise makes of the lowest
-# inputs of label $+1$ that are kept. They are answered $+$, far below zero, and the squares, label $-1$, are below
-# them still.
+# inputs of label $+1$ that are kept. What they cover is answered $+$, far below zero, and label $-1$ (squares) is
+# mostly below it still.
 
 # %%
 wide, radii = BernoulliFeature(alpha=5, d=10**4, p0=0.9), np.linspace(0, 9, 37)
@@ -228,26 +228,27 @@ for eps in radii:
 pair = Linf(0), L2(7.5)
 game = game_value(wide, pair)
 rule = classifier(wide, pair, game)
-x_0 = np.linspace(-6, 6, 601)
+x_0 = np.linspace(-10, 10, 1001)
 with paper_style():
     figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.8), width_ratios=(1.2, 1))
     axes[0].plot(radii, values, color="black", label="any classifier")
     axes[0].plot(radii, odd, "--", color=COLOURS["l2"], label="odd classifiers")
     axes[0].set(xlabel=r"radius of the $\ell_2$ ball", ylabel="least $R_{avg}$", ylim=(0, 0.55))
     axes[0].legend(loc="upper left")
-    axes[1].fill_between(x_0, [rule(v) for v in x_0], 14, color="0.86", lw=0)
-    axes[1].plot(x_0, [rule(v) for v in x_0], color="black")
+    t = np.array([rule(v) for v in x_0])  # infinite where no noise comes
+    axes[1].fill_between(x_0, t, 14, where=np.isfinite(t), color="0.86", lw=0)
+    axes[1].plot(x_0[np.isfinite(t)], t[np.isfinite(t)], color="black", lw=2.5)
     turn = np.linspace(0, 2 * np.pi, 361)
     for s, kept in zip((1, -1), game.thresholds[1][0], strict=True):
         axes[1].plot(s + pair[1].eps * np.cos(turn), kept + pair[1].eps * np.sin(turn), color=COLOURS["l2"], lw=0.9)
         axes[1].errorbar(s, wide.alpha, 1, fmt="o", color="black", ms=4, lw=0.8)
         axes[1].errorbar(s, -wide.alpha, 1, fmt="s", color="black", mfc="white", ms=4, lw=0.8)
-    axes[1].set(xlabel="$x_0$", ylabel="$T$", xlim=(-6, 6), ylim=(-9, 12))
-    axes[1].text(4, 9, "$+$")
-    axes[1].text(4, -8, "$-$")
+    axes[1].set(xlabel="$x_0$", ylabel="$T$", xlim=(-10, 10), ylim=(-9, 13), aspect="equal")
+    axes[1].text(0, 8, "$+$", ha="center")
+    axes[1].text(0, -8.3, "$-$", ha="center")
     display(figure)
 at = np.argmin(np.abs(radii - pair[1].eps))
-print(f"l2 radius {radii[at]:g}: any classifier {values[at]:.4f}, an odd one {odd[at]:.4f} or more")
+print(f"l2 radius {radii[at]:g}: any classifier {values[at]:.4f}, an odd one about {odd[at]:.4f}")
 for name, (M, N) in zip(("no noise", "l2"), game.thresholds, strict=True):
     shares = [wide.p0 * ndtr(z[0] - wide.alpha) + (1 - wide.p0) * ndtr(z[1] - wide.alpha) for z in (M, N)]
     print(f"  {name:8} loses {shares[0]:.4f} of label +1 and {shares[1]:.4f} of label -1")
@@ -260,10 +261,10 @@ for name, (M, N) in zip(("no noise", "l2"), game.thresholds, strict=True):
 # 1. `game_value` solves the finite program: by its closed form, or by a search over thresholds.
 # 2. `enclosure` does it in ball arithmetic. Every operation returns an interval that contains the true result, so the
 #    last one contains $V$. For averages it is bounded from above by a pair of thresholds, from below by a minimum cut.
-# 3. `flow_bounds` uses no theorem about games. It discretises the plane. Two inputs of different labels that noise takes
-#    to one point are in *conflict*, and no classifier gets both right. What a classifier must lose is then a vertex
-#    cover of a bipartite graph: a minimum cut, hence a maximum flow. The flow is an adversary, and a lower bound; the cut
-#    is a classifier, and an upper bound.
+# 3. `flow_bounds` uses no theorem about games. It discretises the plane. Two inputs of different labels that noise
+#    takes to one point are in *conflict*, and no classifier gets both right. What a classifier must lose is then a
+#    vertex cover of a bipartite graph: a minimum cut, hence a maximum flow. The flow is an adversary, and a lower
+#    bound; the cut is a classifier, and an upper bound.
 # 4. Trained networks, in the next section: whatever they reach, it must not be better.
 #
 # There is also the theorem `exact-game` with its own checks, among them two more discretisations and simulated noise in
@@ -272,30 +273,28 @@ for name, (M, N) in zip(("no noise", "l2"), game.thresholds, strict=True):
 
 # %%
 appendix = BernoulliFeature(2, 200, float(ndtr(2))), (Linf(3 / np.sqrt(200)), L1(3))
-three = D, (Linf(D.eta), L2(1), L1(2))
-began = perf_counter()
+three = D, (Linf(D.eta), L2(1.1), L1(2))
 for dist, balls in ((D, sets), appendix, three, (wide, pair)):
     print(f"{dist}, {', '.join(map(repr, balls))}")
     for adversary in ("average", "union", "affine"):
         value, V = game_value(dist, balls, adversary).value, enclosure(dist, balls, adversary)
         lower, upper = flow_bounds(dist, balls, adversary, 1 / 64)
+        verdict = "consistent" if lower <= V <= upper else "CONTRADICTION"
         print(f"  {adversary:8} value {value:.7f}, enclosure [{float(V.lower()):.7f}, {float(V.upper()):.7f}], "
-              f"flow {lower:.6f}, cut {upper:.6f}: {'consistent' if lower <= V <= upper else 'CONTRADICTION'}")  # fmt: skip
+              f"flow {lower:.6f}, cut {upper:.6f}: {verdict}")  # fmt: skip
 halvings = 2.0 ** -np.arange(1, 8)
 with paper_style():
     figure, ax = plt.subplots(figsize=(PAGE * 0.6, 2.6))
     for adversary in ("average", "union", "affine"):
-        value = game_value(D, sets, adversary).value
-        bounds = np.array([flow_bounds(D, sets, adversary, h) for h in halvings])
-        ax.plot(halvings, value - bounds[:, 0], "v-", ms=4, color=COLOURS[adversary], label=f"{adversary}: $V$ - flow")
-        ax.plot(halvings, bounds[:, 1] - value, "^:", ms=4, color=COLOURS[adversary], label="cut - $V$")
-    ax.set(xscale="log", yscale="log", xlabel="step of the discretisation", ylabel="distance from $V$")
-    figure.legend(loc="outside right center")
+        lower, upper = np.transpose([flow_bounds(D, sets, adversary, h) for h in halvings])
+        ax.plot(halvings, upper - lower, "o-", ms=3, color=COLOURS[adversary], label=adversary)
+    ax.plot(halvings, halvings**2 / 10, ":", color="0.5", label=r"$\propto$ step$^2$")
+    ax.set(xscale="log", yscale="log", xlabel="step of the discretisation", ylabel="cut $-$ flow")
+    ax.legend(loc="lower right")
     display(figure)
 for assumptions in ({}, THEOREMS["exact-game"].breaks):
     verdicts = [f"{route} {'holds' if e.holds else 'FAILS'}" for route, e in THEOREMS["exact-game"].run(**assumptions)]
     print(f"exact-game, {dict(assumptions) or 'as stated'}: {', '.join(verdicts)}")
-print("a few seconds in all" if perf_counter() - began < 60 else "a slow machine")
 
 # %% [markdown]
 # ## 5. The whole front
@@ -305,12 +304,13 @@ print("a few seconds in all" if perf_counter() - began < 60 else "a slow machine
 # $$
 # \lambda\, R_\infty(f) + (1 - \lambda)\, R_1(f) \;\ge\; V_\lambda ,
 # $$
-# a half-plane of possible pairs $(R_\infty, R_1)$ for each $\lambda$. Together they leave a convex region, whose edge is
-# the *Pareto front*. Below it there is nothing, and each corner of it is a classifier that we have.
+# a half-plane of possible pairs $(R_\infty, R_1)$ for each $\lambda$. Together they leave a convex region, whose edge
+# is the *Pareto front*. Below it there is nothing, and each point that some $\lambda$ selects is a classifier that we
+# have.
 #
 # The figure adds two kinds of real classifiers: all linear ones in $(x_0, T)$, and small networks, trained
-# adversarially on samples. The networks here are trained for a second or two, and measured on few samples; intervals hold
-# together with probability $1 - 10^{-9}$ for each network.
+# adversarially on samples. These here are trained for a second or two and measured on few samples. The intervals of a
+# network hold together with probability $1 - 10^{-9}$.
 
 # %%
 share = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -325,9 +325,9 @@ with paper_style():
     display(pareto.draw(pareto.compute(**brief)))
 
 # %% [markdown]
-# Where robustness is possible, the networks come close to the front: the trade-off that one sees after training is the
-# task's, not the optimiser's. The linear classifiers stay behind. At Theorem 1's radii the front touches the line
-# $R_\infty + R_1 = 1$ of the theorem, and there is nothing left to learn.
+# Where robustness is possible, each network comes close to the optimum of what it was trained for (last panel). So the
+# trade-off that one sees after training is the task's, not the optimiser's. The linear classifiers stay behind. At
+# Theorem 1's radii the front touches the line $R_\infty + R_1 = 1$ of the theorem, and there is nothing left to learn.
 #
 # ## 6. The map
 #
@@ -337,18 +337,20 @@ with paper_style():
 # If $2\mu \in K \oplus K$ for $K = K_1 \cup K_2$, then $V_{max} = \frac12$. If $\mu$ lies in the convex hull of $K$,
 # then $V_{\mathit{affine}} = \frac12$.
 #
-# *Proof.* Then noise takes label $+1$, shifted by $-\mu$, and label $-1$, shifted by $\mu$, to one law. $\;\blacksquare$
+# *Proof.* Pair label $+1$ where $x_0 = s$ with label $-1$ where $x_0 = -s$, which is as likely. Their laws lie
+# $(2s, 2\alpha)$ apart, and $K$ is symmetric in each coordinate. So noise, one type for each label or a mixture, takes
+# both to one law, where nobody can be right twice. $\;\blacksquare$
 #
 # Theorem 1, its dual norms and Appendix I are instances. The map shows three nested regions, and the values inside.
-# The ridge near $\epsilon_1 = 2 - \epsilon_\infty$ is where $x_0$ can first be turned from one value to the other.
+# The step at $\epsilon_1 = 2 - \epsilon_\infty$ is where $x_0$ can first be turned from one value to the other.
 
 # %%
 phase = figure_module("phase_diagram")
 numbers = phase.compute(**phase.PARAMETERS["quick"] | {"points": 60})
 V = {adversary: np.array(table) for adversary, table in numbers["values"].items()}
-print(f"of the map, {np.mean(V['affine'] < 0.5):.1%} allows robustness to mixtures, another "
-      f"{np.mean((V['affine'] >= 0.5) & (V['union'] < 0.5)):.1%} only to the union, {np.mean(V['union'] >= 0.5):.1%} to "
-      f"neither; {np.mean(V['average'] >= 0.5):.1%} not even to a type drawn at random")  # fmt: skip
+mixed, union, average = (np.mean(V[adversary] < 0.5) for adversary in ("affine", "union", "average"))
+print(f"of the map, {mixed:.1%} allows robustness to mixtures, another {union - mixed:.1%} only to the union, "
+      f"{1 - union:.1%} to neither; {1 - average:.1%} not even to a type drawn at random")  # fmt: skip
 for adversary, inside in numbers["criterion"].items():
     inside = np.array(inside, dtype=bool)
     print(f"{adversary:8} the criterion speaks on {inside.mean():.1%}, where the largest gap to 1/2 is "
@@ -360,8 +362,8 @@ with paper_style():
 # %% [markdown]
 # ## 7. $\mathcal{D}_G$: a half-plane, and then a bend
 #
-# On $\mathcal{D}_G$ the strong feature is Gaussian, $x_0 \sim \mathcal{N}(y, \alpha^{-2})$, and the plane $(x_0, T)$ holds
-# two Gaussian clouds around $\pm\mu$ with covariance $\Sigma = \mathrm{diag}(\alpha^{-2}, 1)$.
+# On $\mathcal{D}_G$ the strong feature is Gaussian, $x_0 \sim \mathcal{N}(y, \alpha^{-2})$, and the plane $(x_0, T)$
+# holds two Gaussian clouds around $\pm\mu$ with covariance $\Sigma = \mathrm{diag}(\alpha^{-2}, 1)$.
 #
 # **Theorem** (Bhagoji et al. 2019, Dobriban et al. 2020). For one convex symmetric set $K$,
 # $$
@@ -369,13 +371,13 @@ with paper_style():
 # $$
 # and a half-plane attains it.
 #
-# *Proof.* Shifting the two clouds towards each other by the nearest $z$ leaves two clouds at the distance $2\delta$, which
-# nobody tells apart with less error. And the half-plane bounded by the line that touches at $z$, moved to the
-# origin, loses no more. $\;\blacksquare$
+# *Proof.* Shifting the two clouds towards each other by the nearest $z$ leaves two clouds at the distance $2\delta$,
+# which nobody tells apart with less error. And the half-plane through the origin whose edge is parallel to the common
+# tangent at $z$ loses no more. $\;\blacksquare$
 #
 # The hull of mixtures is such a set, so $V_{\mathit{affine}}$ is exact. In the figure $\mu - K$ and $-\mu + K$ are what
-# mixtures make of the centres, and the ellipses those of $\Sigma$ that just touch them. The union is not convex. There
-# the finite program has no counterpart, but flow and cut need none.
+# mixtures make of the centres, and the dotted ellipse is that of $\Sigma$ which just touches both. The union is
+# not convex. There the finite program has no counterpart, but flow and cut need none.
 
 # %%
 G, noise = GaussianFeature(alpha=2, d=100), (Linf(D.eta), L1(2))
@@ -388,8 +390,8 @@ hull = Affine(*noise)
 r = np.r_[z[0], np.full(G.d, z[1] / np.sqrt(G.d))]
 V = enclosure(G, noise, "affine")
 w = np.r_[c, np.full(G.d, 1 / np.sqrt(G.d))]
-print(f"V_affine = {game.value:.7f}, enclosure [{float(V.lower()):.7f}, {float(V.upper()):.7f}], the half-plane has "
-      f"{G.linear_risk(w, Union(noise)):.7f}; its touching point costs {hull.gauge(r[None])[0]:.9f} of the budget")  # fmt: skip
+print(f"V_affine = {game.value:.7f}, enclosure [{float(V.lower()):.7f}, {float(V.upper()):.7f}]; the half-plane has "
+      f"{G.linear_risk(w, Union(noise)):.7f}; its z costs {hull.gauge(r[None])[0]:.9f} of the budget")  # fmt: skip
 for adversary in ("affine", "union", "average"):
     lower, upper = flow_bounds(G, noise, adversary, 1 / 16)
     print(f"{adversary:8} flow {lower:.4f} ≤ V ≤ {upper:.4f} cut")
@@ -418,8 +420,8 @@ with paper_style():
 # ## 8. The limits of real data
 #
 # Nobody knows the distribution of images. But the argument of the flow needs no distribution, only points. Two test
-# images of different labels *conflict* when some ball around one meets some ball around the other. With $\delta = |x - x'|$
-# coordinatewise,
+# images of different labels *conflict* when some ball around one meets some ball around the other. With
+# $\delta = |x - x'|$ coordinatewise,
 #
 # | balls | they meet if |
 # |---|---|
@@ -438,35 +440,39 @@ limits = figure_module("limits")
 for name in ("digits", "mnist", "cifar10"):
     found = read_json(limits.RESULTS / f"limits-{name}.json")
     k, union = found["scales"].index(1.0), found["errors"]["union"]
-    print(f"{found['data']}, {found['n']:,} examples, radii {', '.join(f'{p} {e:.4g}' for p, e in found['sets'].items())}")
-    print(f"  {union['conflicts'][k]:,} conflicts forbid {union['lower'][k]:.2%}, {round(union['lower'][k] * found['n'])} "
-          f"examples; the first conflict at {found['first']['union']:.3f} times the radii")  # fmt: skip
+    radii = ", ".join(f"{p} {eps:.4g}" for p, eps in found["sets"].items())
+    print(f"{found['data']}, {found['n']:,} examples, radii {radii}")
+    count = round(union["lower"][k] * found["n"])
+    print(f"  {union['conflicts'][k]:,} conflicts forbid {union['lower'][k]:.2%}, {count} examples "
+          f"(l2 noise alone: {found['errors']['l2']['lower'][k]:.2%})")  # fmt: skip
+    print(f"  first conflict at {found['first']['union']:.3f} times the radii; at {found['scales'][-1]:g} times them "
+          f"{union['lower'][-1]:.2%} is lost")  # fmt: skip
 with paper_style():
     display(limits.draw(limits.compute(**limits.PARAMETERS["quick"])))
 
 # %% [markdown]
-# At the paper's radii for MNIST the data forbid next to nothing. So what networks lose there to the union is *not* the
-# price of the task, as it is on $\mathcal{D}_B$: in principle a classifier could memorise these images with their balls.
-# Whether one can be learned from other images is a different question. And the margin is thin: half as much noise again,
-# and more than a quarter is lost to everybody. The result holds for these points; the least error on the distribution
-# they are drawn from is at least as large on average, not smaller.
+# At the paper's radii for MNIST the data forbid next to nothing, and no more to the union than to $\ell_2$ noise alone.
+# So whatever networks lose there beyond that is *not* forced by these images, as it is by $\mathcal{D}_B$: in principle
+# a classifier could memorise them with their balls. Whether one can be learned from other images is a different
+# question. And the margin is thin: half as much noise again, and more than a quarter is lost to everybody. And all
+# this is about these images: on the distribution that they come from the least error is, on average, no smaller.
 #
 # ## What we learned
 #
 # - On $\mathcal{D}_B$ every game of $\ell_p$ noise, for every $d$, is a game in a plane, and that one is a finite
 #   program. Half-lines are optimal by Neyman and Pearson and by the Gaussian isoperimetric inequality.
 # - The least risk of any classifier is a number: certified by intervals, by flows and cuts, and not beaten by training.
-# - The labels need not be treated alike. To give one up can save nearly half of everything.
+# - The labels need not be treated alike. To give one up can save more than a third of the risk.
 # - The Pareto front is what training trades along. Networks come near to it where robustness is possible.
 # - One picture shows three regions: robust to mixtures, to the union only, to neither.
 # - On $\mathcal{D}_G$ a half-plane is optimal against mixtures, and is not against the union.
-# - MNIST itself does not forbid robustness to the three noise types. It only almost does.
+# - MNIST's test images hardly forbid robustness to the three noise types. Half as much noise again, and they do.
 #
 # ## Exercise
 #
-# An adversary that draws its type at random may choose the odds, but it chooses before it sees the input. How much is it
-# worth to see the input first? For $\epsilon_\infty = \eta$ and $\epsilon_1 = 2$, compare the best odds with the union
-# adversary. What does the better number say about the classifier's risk under the *worse* of the two types,
+# An adversary that draws its type at random may choose the odds, but it chooses before it sees the input. How much is
+# it worth to see the input first? For $\epsilon_\infty = \eta$ and $\epsilon_1 = 2$, compare the best odds with the
+# union adversary. What does the better number say about the classifier's risk under the *worse* of the two types,
 # $\max(R_\infty, R_1)$?
 #
 # <details>
@@ -479,11 +485,11 @@ with paper_style():
 # print(odds[best], games[best].value, game_value(D, sets, "union").value)
 # ```
 #
-# The best odds put $0.62$ on $\ell_\infty$ noise and force a risk of $0.2033$. To see the input first is worth another
+# The best odds put $0.625$ on $\ell_\infty$ noise and force a risk of $0.2033$. To see the input first is worth another
 # $0.026$, up to $V_{max} = 0.2289$.
 #
-# By the minimax theorem the best odds force what a classifier can guarantee against the worse type, if it may be drawn at
-# random: $\max_\lambda V_\lambda = \min_f \max(R_\infty(f), R_1(f))$. It is where the Pareto front meets the diagonal.
-# $\max(R_\infty, R_1)$ is what papers often report as "the worst accuracy over attack types". It is smaller than
-# $R_{max}$, which counts an input as lost when *some* type breaks it.
+# By the minimax theorem the best odds force what a classifier can guarantee against the worse type, if it may be drawn
+# at random: $\max_\lambda V_\lambda = \min_f \max(R_\infty(f), R_1(f))$. It is where the Pareto front meets the
+# diagonal. $\max(R_\infty, R_1)$ is what papers often report as "the worst accuracy over attack types". It is smaller
+# than $R_{max}$, which counts an input as lost when *some* type breaks it.
 # </details>

@@ -22,6 +22,7 @@ _WHERE = {
         "Theorem",
         "enclosure",
         "exclusive",
+        "flow_bounds",
         "game_value",
         "game_values",
     ),

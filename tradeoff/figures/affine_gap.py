@@ -20,7 +20,6 @@ from tradeoff.theory import GaussianFeature, game_value
 from tradeoff.theory.theorems.appendix_i import PAPER, best_rule, level_rule
 from tradeoff.theory.theorems.claim4_affine_gap import risks
 
-
 CLAIM_4 = (
     {"alpha": 3.0, "d": 784, "N": 49, "w_0": 10.0, "largest": 1.5, "marked": 0.5},
     {"alpha": 6.0, "d": 10_000, "N": 49, "w_0": 200.0, "largest": 2.0, "marked": 1.0},

@@ -18,11 +18,11 @@ from tradeoff.perturbations import L1, Linf
 from tradeoff.theory.distributions import BernoulliFeature
 from tradeoff.theory.game import exclusive, game_values
 
-QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "points": 200}
-PARAMETERS = {"quick": QUICK, "full": QUICK | {"points": 600}}
+QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "points": 120}
+PARAMETERS = {"quick": QUICK, "full": QUICK | {"points": 200}}
 ADVERSARIES = {"average": r"average: $V_{avg}$", "union": r"worst of the two: $V_{max}$",
                "affine": r"mixtures: $V_{affine}$"}  # fmt: skip
-REGIONS = ["neither", "union,\nnot mixtures", "union and\nmixtures"]  # withstood, by some classifier
+REGIONS = ["neither", "union\nonly", "union and\nmixtures"]  # withstood, by some classifier
 LEVELS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.499]
 
 
@@ -59,7 +59,7 @@ def draw(numbers: dict) -> Figure:
     for name, dashes in (("union", "-"), ("affine", "--")):
         inside = np.array(numbers["criterion"][name], dtype=float)
         regions.contour(x, y, inside, [0.5], colors="black", linestyles=dashes, linewidths=1)
-    for (a, b), text in zip(((2.5, 2.9), (1.57, 3.3), (0.6, 2.2)), REGIONS, strict=True):
+    for (a, b), text in zip(((2.5, 2.9), (1.53, 3.3), (0.6, 2.2)), REGIONS, strict=True):
         regions.text(a, b, text, ha="center", va="center")
     regions.set_title("withstood by some classifier")
     for ax, (name, title) in zip(panels, ADVERSARIES.items(), strict=True):

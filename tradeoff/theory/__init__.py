@@ -2,6 +2,7 @@
 
 from tradeoff.theory.certified import enclosure
 from tradeoff.theory.distributions import BernoulliFeature, GaussianFeature
+from tradeoff.theory.flow import flow_bounds
 from tradeoff.theory.game import GameValue, exclusive, game_value, game_values
 from tradeoff.theory.theorem import Evidence, Theorem
 from tradeoff.theory.theorems import (
@@ -38,6 +39,7 @@ __all__ = [
     "Theorem",
     "enclosure",
     "exclusive",
+    "flow_bounds",
     "game_value",
     "game_values",
 ]

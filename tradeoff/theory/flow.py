@@ -60,7 +60,7 @@ def flow_bounds(
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
-    or n/32 for the average of n > 2 sets). `spread` is the standard deviation of the weak features, if not one.
+    or n/24 for the average of n > 2 sets). `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
@@ -74,13 +74,16 @@ def flow_bounds(
     sums = _Sums(sets, dist.d, adversary, spread)
     solve, default, columns = _on_D_B, 1 / 64, lambda step: 2
     if isinstance(dist, GaussianFeature):
-        solve, default, columns = _on_D_G, max(2, sums.count) / 32, lambda step: 2 * TAIL_D_G / step
+        solve, default, columns = (
+            _on_D_G,
+            1 / 16 if sums.count < 3 else sums.count / 24,
+            lambda step: 2 * TAIL_D_G / step,
+        )
     step = default if step is None else step
     if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
         raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")
-    _check_edges(
-        10 * sums.count * columns(step) * 2 * TAIL_D_G / step, step
-    )  # ten for a point of the lattices, or more
+    points = sums.count * columns(step) * 2 * TAIL_D_G / step
+    _check_edges(10 * points, step)  # at least; before any work
     weights = weights if adversary == "average" else np.ones(1)
     lower, upper = solve(dist, sums, weights, step, dist.alpha / spread)
     return max(float(lower) - ROUNDING, 0.0), min(float(upper) + ROUNDING, 0.5)
@@ -88,10 +91,8 @@ def flow_bounds(
 
 def _check_edges(count: float, step: float) -> None:
     if count > EDGES:
-        gigabytes = count / EDGES * 2
-        raise ValueError(
-            f"step {step:.2g} needs {count:.1e} edges, about {gigabytes:.2g} GB: take a larger step than that"
-        )
+        memory = f"{count:.1e} edges, about {2 * count / EDGES:.2g} GB"
+        raise ValueError(f"step {step:.2g} needs {memory}, but 2 GB are the limit: take a larger step")
 
 
 class _Sums:
@@ -242,11 +243,15 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     back = np.round((tips - np.add.outer(columns, columns)) / width)
     offset = tips - back * width
     blocks = back.reshape(sums.count, z.shape[1], sums.count, z.shape[1])
-    direct = np.empty(blocks.shape, dtype=bool)
+    direct, near = np.empty((2, *blocks.shape), dtype=bool)
+    sparse = max(1, round(2 / width / 16))
     for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
-        direct[i, :, j] = np.isin(blocks[i, :, j], np.round((tips[i * z.shape[1], j * z.shape[1]] - end) / width))
+        last = np.round((tips[i * z.shape[1], j * z.shape[1]] - end) / width)
+        direct[i, :, j] = np.isin(blocks[i, :, j], last)
+        near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, sparse))
     direct = direct.reshape(back.shape)
-    useful = direct | ((offset > -width) & (offset < 4 + width) & (back % max(1, round(2 / width / 16)) == 0))
+    every = np.where(offset < 2, sparse, 2 * sparse)
+    useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(np.maximum(sums.top - short / 2, -sums.top), z.shape[1])
     lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**10)
     edges = np.linspace(-tail, tail, COLUMNS + 1)
