@@ -49,7 +49,8 @@ def main() -> None:
         times, count = [r[name][0] for r in rounds], rounds[0][name][1]
         ratios = [r[name][0] / r["union, linf and l1"][0] for r in rounds]
         total = median(times) * count / 1e3
-        print(f"{name:22} {median(times):8.3f} ms a value {median(ratios):8.1f} × one union value {total:8.2f} s in all")
+        cost = f"{median(times):8.3f} ms a value {median(ratios):8.1f} × one union value {total:8.2f} s in all"
+        print(f"{name:22} {cost}")
 
 
 if __name__ == "__main__":

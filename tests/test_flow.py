@@ -52,6 +52,7 @@ def games(draw, least=1, most=3):
         (D, (Linf(2 * D.eta), L1(2)), "union", 0.5),
         (D, (Linf(2 * D.eta), L1(2)), "average", 0.5),
         (BernoulliFeature(2.0, 200, 0.977), (Linf(3 / sqrt(200)), L1(3)), "union", 0.339175),
+        (D, (L2(1),), "union", game_value(D, (L2(1),)).value),  # tips that just touch
         (*FAR, "union", 0.010032),
         (*FAR, "affine", 0.5),
     ],

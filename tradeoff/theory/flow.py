@@ -136,11 +136,12 @@ class _Sums:
         low, high = np.full(len(x), -100.0), np.full(len(x), 100.0)  # logarithms of slopes
         (left, y_left), (right, y_right) = self._touch(balls, low), self._touch(balls, high)
         left, outer = np.zeros(len(x)), np.full(len(x), inf)
+        for t in range(-60, 61, 3):  # near the tip bisection runs past the slopes that tell
+            outer = np.minimum(outer, self._line(balls, np.full(len(x), t), x)[2])
         while np.any(high - low > 1e-13 * (1 + np.abs(low))):
             middle = (low + high) / 2
-            a, b = self._touch(balls, middle)
-            c = np.exp(middle)
-            outer = np.minimum(outer, c * (a - x) + b + (c * (a + x) + b) * 1e-15)  # and the rounding
+            a, b, line = self._line(balls, middle, x)
+            outer = np.minimum(outer, line)
             below = a <= x
             low, left, y_left = (np.where(below, new, old) for new, old in ((middle, low), (a, left), (b, y_left)))
             high, right, y_right = (
@@ -154,6 +155,11 @@ class _Sums:
         reached = radii[-1] >= x if self.hull else (radii[1] - x) + radii[0] >= 0
         scale = 2 if self.hull else 1
         return np.where(reached, scale * inner, -inf), np.where(reached, scale * np.maximum(outer, inner), -inf)
+
+    def _line(self, balls: Sequence[tuple], t: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_touch` at t, and the height at x of the line of support there, rounded up."""
+        (a, b), c = self._touch(balls, t), np.exp(t)
+        return a, b, c * (a - x) + b + (c * (a + x) + b) * 1e-15
 
     def _touch(self, balls: Sequence[tuple], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The boundary points with normal (e^t, 1)."""
