@@ -60,7 +60,8 @@ def flow_bounds(
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
-    or n/24 for the average of n > 2 sets). `spread` is the standard deviation of the weak features, if not one.
+    or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
+    D_G mostly below 3e-3, in a few seconds; nearly exclusive sets take up to half a minute there. `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
@@ -72,17 +73,14 @@ def flow_bounds(
     """
     sets, weights = checked(dist, sets, adversary, weights)
     sums = _Sums(sets, dist.d, adversary, spread)
-    solve, default, columns = _on_D_B, 1 / 64, lambda step: 2
+    solve, default = _on_D_B, 1 / 64
     if isinstance(dist, GaussianFeature):
-        solve, default, columns = (
-            _on_D_G,
-            1 / 16 if sums.count < 3 else sums.count / 24,
-            lambda step: 2 * TAIL_D_G / step,
-        )
+        solve, default = _on_D_G, 1 / 16 if sums.count < 3 else sums.count / 24
     step = default if step is None else step
     if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
         raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")
-    points = sums.count * columns(step) * 2 * TAIL_D_G / step
+    columns = 2 * TAIL_D_G / step if solve is _on_D_G else 2
+    points = sums.count * columns * 2 * TAIL_D_G / step
     _check_edges(10 * points, step)  # at least; before any work
     weights = weights if adversary == "average" else np.ones(1)
     lower, upper = solve(dist, sums, weights, step, dist.alpha / spread)
@@ -229,10 +227,21 @@ def _on_D_B(dist: BernoulliFeature, sums: _Sums, weights: np.ndarray, step: floa
     return lower, _risk(sums, np.add.outer(x, x), mass.reshape(-1, 2), M.reshape(-1, 2), alpha)
 
 
+def _nearest(sums: _Sums, scale: float, alpha: float) -> np.ndarray:
+    """The offset of x_0 at which each Minkowski sum comes nearest to carrying one mean to the other."""
+    offsets = np.linspace(0, 2, 513)
+    G = sums(offsets)[0].reshape(-1, len(offsets))
+    left = np.hypot(scale * (2 - offsets), np.maximum(2 * alpha - G, 0))
+    if len(sums.ends) < len(G):
+        left = left.min(axis=0, keepdims=True)
+    return offsets[np.where(G.max(axis=0) >= 0 if len(left) == 1 else G >= 0, left, inf).argmin(axis=1)]
+
+
 def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
     """x_0 has a lattice too, translated by the longest useful offsets and by about 16 shorter ones."""
     tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
     ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
+    ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
     gaps = [long - end for long, end in zip(np.add.outer(tip, tip).ravel(), ends, strict=True)]
     x_step, _, short = _aligned(dist.alpha * np.concatenate(gaps), step)
     tip = np.maximum(tip - short / dist.alpha / 2, 0.0)
@@ -259,7 +268,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(np.maximum(sums.top - short / 2, -sums.top), z.shape[1])
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**10)
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**8)
     edges = np.linspace(-tail, tail, COLUMNS + 1)
     fine, half = 1 + (edges[1:] + edges[:-1]) / 2 / dist.alpha, tail / COLUMNS / dist.alpha
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
