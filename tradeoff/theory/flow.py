@@ -61,7 +61,8 @@ def flow_bounds(
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G mostly below 3e-3, in a few seconds; nearly exclusive sets take up to half a minute there. `spread` is the standard deviation of the weak features, if not one.
+    D_G mostly below 3e-3, in a few seconds; nearly exclusive sets take up to half a minute there. `spread` is the
+    standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
