@@ -207,7 +207,7 @@ def find_conflicts(x: np.ndarray, y: np.ndarray, sets, limit: float, run=None, l
         for number, (rows, cols) in enumerate(combinations_with_replacement(tiles, 2)):
             file = folder and folder / f"tile-{number:05}.npz"
             if file and file.exists():
-                with np.load(file) as kept:
+                with np.load(file, allow_pickle=False) as kept:
                     tile = kept["i"], kept["j"], kept["scales"]
             else:
                 tile = _tile(x, y, rows, cols, balls, limit)

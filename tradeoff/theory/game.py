@@ -83,7 +83,7 @@ def game_value(
     >>> round(game_value(D_B, balls, weights=(0.75, 0.25)).value, 6)
     0.195218
     >>> round(game_value(GaussianFeature(alpha=2, d=100), (Linf(0.1), L1(1)), "affine").value, 6)
-    0.0
+    0.040205
     """
     return game_values(dist, [sets], adversary, None if weights is None else [weights])[0]
 
@@ -104,7 +104,7 @@ def game_values(
     >>> D_B = BernoulliFeature(alpha=2, d=100, p0=0.9)
     >>> front = game_values(D_B, [(Linf(0.2), L1(2))] * 3, weights=[(1, 0), (0.5, 0.5), (0, 1)])
     >>> [round(game.value, 6) for game in front]
-    [0.1, 0.195743, 0.163741]
+    [0.1, 0.195743, 0.030301]
     """
     if weights is None:
         weights = [None] * len(games)
