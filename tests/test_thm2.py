@@ -89,11 +89,18 @@ def test_constants_of_the_limit():
 @pytest.mark.parametrize("d", [784, 10**6])
 def test_total_variation_is_bounded_and_falls_with_more_positions(alpha, d):
     dist = GaussianFeature(alpha, d)
-    slots = (9, 25, 49, 100, 225, 400, 1600)
+    slots = [N for N in (9, 25, 49, 100, 225, 400, 784, 1600) if N <= d]
     exact = [risk_bound(dist, N) for N in slots]
     assert all(a < b < 0.5 for a, b in zip(exact, exact[1:], strict=False))
     assert all(bound >= explicit_bound(dist, N) for bound, N in zip(exact, slots, strict=True))
-    assert sqrt(1600) * total_variation(dist, 1600) == pytest.approx(asymptotic_constant(dist), rel=0.01)
+    assert sqrt(slots[-1]) * total_variation(dist, slots[-1]) == pytest.approx(asymptotic_constant(dist), rel=0.01)
+
+
+@pytest.mark.parametrize("N", [0, -1, 2.5, 101, "9"])
+@pytest.mark.parametrize("function", [explicit_bound, total_variation, risk_bound])
+def test_positions_are_weak_features(function, N):
+    with pytest.raises(ValueError, match=f"N is {N!r}, but x_0 is swapped with one of 1 ≤ N ≤ d = 100 weak features"):
+        function(GaussianFeature(2.0, 100), N)
 
 
 @pytest.mark.parametrize(("alpha", "d", "N"), [(1.0, 784, 9), (2.0, 784, 3), (2.0, 100, 49), (3.0, 10**6, 100)])

@@ -76,12 +76,21 @@ def chi_squared(dist: GaussianFeature) -> tuple[float, float, float]:
     return strong - 1, attacked - 1, strong + attacked - 2 * overlap(plus, minus)
 
 
+def check_positions(dist: GaussianFeature, N: int) -> None:
+    """ValueError unless N is a whole number of weak features, 1 ≤ N ≤ d."""
+    if not (isinstance(N, int | np.integer) and 1 <= N <= dist.d):
+        raise ValueError(f"N is {N!r}, but x_0 is swapped with one of 1 ≤ N ≤ d = {dist.d} weak features")
+
+
 def explicit_bound(dist: GaussianFeature, N: int) -> float:
-    """½ - σ/(4√(N+1)), a lower bound on R_avg for every N (E|ū| ≤ √E ū²). ValueError unless α² > 1/2.
+    """½ - σ/(4√(N+1)), a lower bound on R_avg for every N (E|ū| ≤ √E ū²).
+
+    Raises ValueError unless α² > 1/2 and 1 ≤ N ≤ d.
 
     >>> round(explicit_bound(GaussianFeature(alpha=2, d=10**12), N=49), 4)
     0.4186
     """
+    check_positions(dist, N)
     return 0.5 - sqrt(chi_squared(dist)[2] / (N + 1)) / 4
 
 
@@ -107,12 +116,13 @@ def total_variation(dist: GaussianFeature, N: int, tolerance: float = 1e-10) -> 
     up to the tail beyond 2π/δ, here 60 standard deviations. The sum stops when |φ| < tolerance, or at 1024 terms (they
     matter for small N alone); E exp(itu) is a trapezoidal sum of 10^4 points, exact to rounding for such integrands.
 
-    Raises ValueError unless α² > 1/2.
+    Raises ValueError unless α² > 1/2 and 1 ≤ N ≤ d.
 
     >>> D_G = GaussianFeature(alpha=2, d=784)
     >>> [round((1 - total_variation(D_G, N)) / 2, 5) for N in (49, 225)]
     [0.4348, 0.46935]
     """
+    check_positions(dist, N)
     variance = chi_squared(dist)[2] / (N + 1)
     x, step = np.linspace(dist.eta - 10, dist.eta + 10, 10_001, retstep=True)
     log_v, log_w = log_ratios(x, dist)
@@ -140,6 +150,7 @@ def simulated_total_variation(
     dist: GaussianFeature, N: int, n: int, rng: np.random.Generator, failure: float = 1e-9
 ) -> tuple[float, float]:
     """TV from n draws of the target, as E max(0, 1 - ratio), and the half-width of its interval (Hoeffding)."""
+    check_positions(dist, N)
     z = dist.eta + rng.standard_normal((n, N + 1))
     z[:, 0] = -1 + (z[:, 0] - dist.eta) / dist.alpha
     return float(np.mean(-np.expm1(np.minimum(log_likelihood_ratio(z, dist), 0)))), hoeffding(n, 1, failure)
@@ -174,6 +185,7 @@ def invariant_risk(
 
     An upper bound on what the best classifier can do, next to the lower bound `risk_bound`: they meet as d → ∞.
     """
+    check_positions(dist, N)
     x = dist.eta + rng.standard_normal((n, N + 1))
     x[:, 0] = 1 + (x[:, 0] - dist.eta) / dist.alpha
     wrong = invariant_margins(x, dist, 2 * dist.eta) <= 0

@@ -102,7 +102,7 @@ def symbolic(spread: float = 1.0) -> Evidence:
 D = BernoulliFeature(2.0, 100, 0.9)
 CASES = (
     (D, (Linf(D.eta), L1(2)), ("average", "union", "affine")),
-    (BernoulliFeature(2.0, 100, 0.6), (Linf(0.3), L2(0.25)), ("average",)),  # one label is given up to the first set
+    (BernoulliFeature(5.0, 16, 0.9), (Linf(0), L2(7.5)), ("average",)),  # one label is given up to l_2
     (BernoulliFeature(1.5, 25, 0.75), (L2(1.25),), ("union",)),
     (BernoulliFeature(2.0, 16, 0.75), (Linf(0.25), L2(0.75), L1(2.5)), ("average", "affine")),
 )
