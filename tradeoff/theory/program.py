@@ -55,10 +55,13 @@ def two_sets(p0: float, alpha: float, b: np.ndarray, flip: np.ndarray, weights: 
     solutions = [(0.5, (GIVE_UP,) * 2)] * len(b)
     # Exclusive sets: Φ(M_1 - α) + Φ(N_2 - α) ≥ 1 and Φ(M_2 - α) + Φ(N_1 - α) ≥ 1.
     left = np.flatnonzero((flip[:, 0, 1] < 2 * alpha) | (weights.min(axis=1) < 0.5))
-    for k in range(0, len(left), 512):
-        part = left[k : k + 512]
-        for game, solution in zip(part, _two_sets(p0, alpha, b[part], flip[part], weights[part]), strict=True):
-            solutions[game] = solution
+    parts = [left[k : k + 256] for k in range(0, len(left), 256)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets them run side by side
+        run = threads.map if len(parts) > 1 else map
+        solved = run(lambda part: _two_sets(p0, alpha, b[part], flip[part], weights[part]), parts)
+        for part, found in zip(parts, solved, strict=True):
+            for game, solution in zip(part, found, strict=True):
+                solutions[game] = solution
     return solutions
 
 
@@ -96,20 +99,20 @@ def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np
     """The best M, N (games, 2) within `count` steps of the given ones, or infinite: [values, M, N].
 
     With blocks > 1 the levels of M are divided into blocks × blocks, and the best of the STARTS best blocks are found,
-    (games · STARTS, 2); then constraints may be missed by half a step, which later searches make good.
+    (games · STARTS, 2); then N takes every other level only, and constraints may be missed by half a step of it, which
+    later searches make good.
     """
     few = max(1, 2**17 // (2 * count + 2) ** 2)  # games whose tables fit into a cache
     if len(b) > few:
         parts = [[z[k : k + few] for z in (b, flip, weights, M, N)] for k in range(0, len(b), few)]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets them run side by side
-            found = list(threads.map(lambda part: _search(p0, alpha, *part, step, count, blocks), parts))
+        found = [_search(p0, alpha, *part, step, count, blocks) for part in parts]
         return [np.concatenate(z) for z in zip(*found, strict=True)]
-    moves = np.append(step * np.arange(-count, count + 1), inf)
-    X, Y = M[:, :, None] + moves, N[:, :, None] + moves
-    games, rungs = np.arange(len(b)), np.arange(len(moves))
+    moves, every = step * np.arange(-count, count + 1), 1 if blocks == 1 else 2
+    X, Y = (z[:, :, None] + np.append(move, inf) for z, move in ((M, moves), (N, moves[::every])))
+    games, rungs = np.arange(len(b)), np.arange(Y.shape[2])
     cost_M, cost_N = (_table(p0, alpha, b, weights, z) for z in (X, Y))
     # The least levels of N_j for the levels of M_i, (games, i, j, levels), and the best N from any levels on.
-    need = (flip[:, :, :, None] - X[:, :, None] - N[:, None, :, None]) / step + count
+    need = (flip[:, :, :, None] - X[:, :, None] - Y[:, None, :, :1]) / (step * every)
     need -= 0.5 if blocks > 1 else 1e-6  # what is tight, but for rounding
     need = np.clip(np.ceil(need), 0, rungs[-1]).astype(np.int32)
     first, second = (np.maximum(need[:, 0, j, :, None], need[:, 1, j, None, :]) for j in (0, 1))
@@ -118,7 +121,7 @@ def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np
     place = (games[:, None, None] * len(rungs) + first) * len(rungs) + second
     cost = cost_M + best_N.reshape(-1).take(place)
     if blocks > 1:
-        size = len(rungs) // blocks
+        size = X.shape[2] // blocks
         cost = cost.reshape(-1, blocks, size, blocks, size).swapaxes(2, 3).reshape(len(b), blocks**2, size**2)
         block = cost.min(axis=2).argsort(axis=1)[:, :STARTS]
         inside = np.take_along_axis(cost.argmin(axis=2), block, axis=1)
@@ -137,7 +140,7 @@ def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np
     # What the grid rounds is exact again.
     tight = np.maximum((flip - M[:, :, None]).max(axis=1), alpha - REACH)
     N = np.maximum(N, tight)
-    tight = np.where(N - tight < step, tight, N)
+    tight = np.where(N - tight < step * every, tight, N)
     values = [_risk(p0, alpha, b, weights, M, z) for z in (N, tight)]
     N = np.where((values[1] < values[0])[:, None], tight, N)
     return [np.minimum(*values), M, N]
