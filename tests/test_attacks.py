@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, Draws, GridSearch, RandomSearch, ascend, worst
-from tradeoff.attacks.ascent import Found, look, margin
+from tradeoff.attacks.ascent import Found, look
+from tradeoff.attacks.losses import margin
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Swap, Union
 from tradeoff.theory import BernoulliFeature
 
@@ -374,7 +375,7 @@ def test_slide_moves_the_top_percentile():
     for q, kept in ((90, 11), (99, 2), (100, 1), (0, 101), (95.5, 5)):
         attack = replace(attack, quantile=q)
         state = attack.start(torch.zeros(1, n).double(), Draws.of(rng(), 1)) | {"r": torch.zeros(1, n).double()}
-        r = attack.move(state, torch.from_numpy(g)[None], None, None)["r"][0].numpy()
+        r = attack.moves(state, None, torch.from_numpy(g)[None], None, None)[0]["r"][0].numpy()
         threshold = np.percentile(np.abs(g), q)
         assert (np.abs(g) >= threshold).sum() == kept
         np.testing.assert_allclose(r, np.where(np.abs(g) >= threshold, np.sign(g) / kept, 0))
@@ -385,13 +386,13 @@ def test_slide_wastes_no_step_on_pixels_at_the_edge():
     attack = SLIDE(L1(1.0), quantile=100, step=0.5)
     state = {"r": torch.zeros(1, 3), "kept": torch.tensor([1])}
     gradient, low, high = torch.tensor([[9.0, 2.0, 1.0]]), torch.full((1, 3), -1.0), torch.tensor([[0.0, 1.0, 1.0]])
-    assert torch.equal(attack.move(state, gradient, low, high)["r"], torch.tensor([[0.0, 0.5, 0.0]]))
+    assert torch.equal(attack.moves(state, None, gradient, low, high)[0]["r"], torch.tensor([[0.0, 0.5, 0.0]]))
 
 
 def test_a_vanished_gradient_moves_nothing():
     for attack in (PGD(L2(1.0)), PGD(L1(1.0)), PGD(Linf(1.0)), SLIDE(L1(1.0))):
         state = attack.start(torch.rand(2, 9), Draws.of(rng(), 2))
-        moved = attack.move(state, torch.zeros(2, 9), None, None)
+        moved = attack.moves(state, None, torch.zeros(2, 9), None, None)[0]
         torch.testing.assert_close(moved["r"], state["r"])
 
 

@@ -98,8 +98,9 @@ def test_union_projects_on_the_nearest_member(S):
     np.testing.assert_allclose(distance, np.min(each, axis=0), rtol=1e-12)
 
 
-def brute_force_projection(S, z):
-    """The nearest point of an lp ball or hull to z by a general-purpose solver that knows only the norms."""
+def brute_force_projection(S, z, box=None):
+    """The nearest point of an lp ball (within a box) or hull to z by a general-purpose solver that knows only the
+    norms."""
     n = len(z)
     constraint = {"type": "ineq"}
     if isinstance(S, Affine):  # variables r_1, r_2, beta
@@ -114,7 +115,9 @@ def brute_force_projection(S, z):
     else:
         size = n
         constraints = [{**constraint, "fun": lambda v: S.eps - np.linalg.norm(v, S.p)}]
-        objective, bounds, start = lambda v: ((v - z) ** 2).sum(), None, z * 0.01
+        objective, bounds, start = lambda v: ((v - z) ** 2).sum(), box and list(zip(*box, strict=True)), z * 0.01
+        if box:
+            start = start.clip(*box)
     assert len(start) == size
     found = optimize.minimize(
         objective,
@@ -135,6 +138,52 @@ def test_project_against_a_general_solver(S):
         ours, theirs = S.project(z[None])[0], brute_force_projection(S, z)
         assert ((ours - z) ** 2).sum() <= ((theirs - z) ** 2).sum() + 1e-6  # the solver may leave the set by 1e-7
         np.testing.assert_allclose(ours, theirs, atol=2e-4)  # the solver's own precision near kinks
+
+
+@pytest.mark.parametrize("S", [L2(1.0), L1(1.0), Linf(0.4), Lp(1.5, 0.7), Lp(3, 1.2)], ids=str)
+def test_project_in_a_box_against_a_general_solver(S):
+    rng = np.random.default_rng(8)
+    for _ in range(8):
+        z = rng.normal(size=4) * 2
+        low, high = -rng.uniform(0, 0.8, 4), rng.uniform(0, 0.8, 4)
+        low[0], high[1] = 0, 0  # coordinates at an edge of the box
+        ours, theirs = S.project(z[None], low[None], high[None])[0], brute_force_projection(S, z, (low, high))
+        assert S.contains(ours[None]).all() and np.all(ours >= low) and np.all(ours <= high)
+        assert ((ours - z) ** 2).sum() <= ((theirs - z) ** 2).sum() + 1e-6
+        if S.p > 1:
+            np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_l1_projection_in_a_box_against_every_choice_of_pieces():
+    """Brute force: a coordinate is at zero, between, or at its bound; θ follows; the nearest feasible point wins."""
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 5):
+        for _ in range(30):
+            z, eps = rng.normal(size=n) * 2, float(rng.uniform(0.1, 2))
+            low, high = -rng.uniform(0, 1, n), rng.uniform(0, 1, n)
+            a, room = np.abs(z), np.where(z > 0, high, -low)
+            ours = L1(eps).project(z[None], low[None], high[None])[0]
+            if np.minimum(a, room).sum() <= eps:
+                np.testing.assert_array_equal(ours, np.clip(z, low, high))
+                continue
+            best = np.inf
+            for pieces in product((0, 1, 2), repeat=n):
+                pieces = np.array(pieces)
+                r, free = np.where(pieces == 2, room, 0.0), pieces == 1
+                if free.any():
+                    r[free] = a[free] - (a[free].sum() + r[~free].sum() - eps) / free.sum()
+                if np.all(r >= -1e-12) and np.all(r <= room + 1e-12) and r.sum() <= eps + 1e-12:
+                    best = min(best, ((r - a) ** 2).sum())
+            assert abs(((ours - z) ** 2).sum() - best) < 1e-10
+
+
+def test_a_wide_box_changes_no_projection():
+    for S in BALLS:
+        z = batch(np.float64, False, scale=2.0)
+        wide = np.full_like(z, 1e3)
+        np.testing.assert_allclose(S.project(z, -wide, wide), S.project(z), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="two bounds"):
+        L1(1).project(z, wide)
 
 
 def duchi(z, eps):
@@ -183,9 +232,17 @@ FLOATS = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
     z=arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 12)), elements=FLOATS),
     p=st.sampled_from([1.0, 2.0, inf, 1.2, 5.0]),
     eps=st.floats(1e-6, 1e6),
+    room=st.floats(0, 1e6),
 )
-def test_projection_laws_hold_for_any_numbers(z, p, eps):
+def test_projection_laws_hold_for_any_numbers(z, p, eps, room):
     S = Lp(p, eps)
+    bound = np.full_like(z, room)
+    r = S.project(z, -bound, bound)
+    assert S.contains(r).all() and np.all(np.abs(r) <= room) and np.all(r * z >= 0)
+    free, order = (np.abs(r) < room) & (r != 0), np.abs(z - r)  # only at its bound or at zero is an entry cut more
+    if p == 1:
+        for gaps, between in zip(order, free, strict=True):
+            assert np.ptp(gaps[between]) <= 1e-9 * np.abs(z).max() if between.any() else True
     r = S.project(z)
     assert S.contains(r).all()
     gap = z - r

@@ -26,7 +26,7 @@ _WHERE = {
         "game_value",
         "game_values",
     ),
-    "attacks": ("PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
+    "attacks": ("APGD", "MSD", "PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
     "evaluation": ("Outcomes", "evaluate"),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),
 }

@@ -5,22 +5,22 @@ Every attack is a frozen dataclass that is called: `attack(model, x, y, rng) -> 
 the shape, dtype and device of x, lies in the attack's set around x and in the box, and the model is left as it was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from tradeoff.attacks.draws import Draws
+from tradeoff.attacks.losses import LOSSES
 from tradeoff.names import lookup
-from tradeoff.perturbations import Affine, Lp
+from tradeoff.perturbations import Affine, Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE, norm, number
 
 Box = tuple[float, float] | None
 Model = Callable[[Tensor], Tensor]
-State = dict[str, Tensor]  # what a climber remembers, a row per example; "r" is its perturbation
+State = dict[str, Tensor | int]  # what a climber remembers, tensors with a row per example; "r" is its perturbation
 
 
 class Found(NamedTuple):
@@ -32,47 +32,35 @@ class Found(NamedTuple):
 
 
 class Climber(Protocol):
-    """How an attack on the ball S moves. `low` and `high` bound r by the box; both are None without a box."""
+    """How an attack on the set S moves. `low` and `high` bound r by the box; both are None without a box."""
 
-    S: Lp
+    S: Lp | Union
 
-    def start(self, x: Tensor, draws: Draws) -> State: ...
+    def start(self, x: Tensor, draws: Draws) -> State:
+        """The first state; `r` in S, perhaps not in the box."""
 
-    def move(self, state: State, gradient: Tensor, low: Tensor | None, high: Tensor | None) -> State: ...
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """max_{j≠y} z_j - z_y, (batch,): positive where the example is misclassified, negative where it is not.
-
-    >>> margin(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([1]))
-    tensor([-1.])
-    """
-    others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
-    return others - logits.gather(1, y[:, None])[:, 0]
+    def moves(
+        self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
+    ) -> Sequence[State]:
+        """What to try next, given the loss and its gradient where the state is; of several, the worst is kept."""
 
 
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "margin": margin,
-    "ce": lambda logits, y: cross_entropy(logits, y, reduction="none"),
-}
-
-
-def look(model: Model, x: Tensor, y: Tensor, loss: str) -> Found:
+def look(model: Model, x: Tensor, y: Tensor, loss: str, target: Tensor | None = None) -> Found:
     """The loss at the points x and whether each is misclassified."""
     with torch.no_grad():
-        return _found(x, _logits(model, x), y, loss)
+        return _found(x, _logits(model, x), y, loss, target)
 
 
-def _look_with_gradient(model: Model, x: Tensor, y: Tensor, loss: str) -> tuple[Found, Tensor]:
+def _look_with_gradient(model: Model, x: Tensor, y: Tensor, loss: str, target: Tensor | None) -> tuple[Found, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        found = _found(x, _logits(model, x), y, loss)
+        found = _found(x, _logits(model, x), y, loss, target)
         (gradient,) = torch.autograd.grad(found.loss.sum(), x)
     return Found(x.detach(), found.loss.detach(), found.broken), gradient
 
 
-def _found(x: Tensor, logits: Tensor, y: Tensor, loss: str) -> Found:
-    return Found(x, LOSSES[loss](logits, y), logits.argmax(dim=1) != y)
+def _found(x: Tensor, logits: Tensor, y: Tensor, loss: str, target: Tensor | None) -> Found:
+    return Found(x, LOSSES[loss](logits, y, target), logits.argmax(dim=1) != y)
 
 
 def _logits(model: Model, x: Tensor) -> Tensor:
@@ -99,22 +87,33 @@ def worst(
     """
     draws = Draws.of(rng, len(x))
     best = look(model, x, y, loss)
-    best = Found(x.clone(), best.loss.clone(), best.broken.clone())
     for search in searches:
-        standing = (~best.broken).nonzero()[:, 0] if early_stop else torch.arange(len(x), device=x.device)
+        if not early_stop:
+            best = _worse(best, search(x, y, draws), early_stop)
+            continue
+        standing = (~best.broken).nonzero()[:, 0]
         if not len(standing):
             break
-        _keep_worse(best, standing, search(x[standing], y[standing], draws[standing.cpu().numpy()]), early_stop)
+        found = search(x[standing], y[standing], draws[standing.cpu().numpy()])
+        best = _put(best, standing, _worse(_rows(best, standing), found, early_stop))
     return best.x
 
 
-def _keep_worse(best: Found, rows: Tensor, found: Found, early_stop: bool) -> None:
-    """Overwrite the given rows of `best` where `found` is worse."""
-    better = found.loss > best.loss[rows]
-    if early_stop:  # rows hold no misclassified example, so that one that is now comes first
-        better = better | found.broken
-    for kept, new in zip(best, found, strict=True):
-        kept[rows[better]] = new[better]
+def _worse(best: Found, found: Found, early_stop: bool) -> Found:
+    """Per example the worse of the two, `best` in a tie."""
+    better = found.loss > best.loss
+    if early_stop:
+        better = torch.where(found.broken == best.broken, better, found.broken)
+    return Found(*(torch.where(like(better, new), new, old) for old, new in zip(best, found, strict=True)))
+
+
+def _rows(found: Found, rows: Tensor) -> Found:
+    return Found(*(part[rows] for part in found))
+
+
+def _put(whole: Found, rows: Tensor, part: Found) -> Found:
+    """`whole` with the given rows replaced by those of `part`."""
+    return Found(*(old.index_copy(0, rows, new) for old, new in zip(whole, part, strict=True)))
 
 
 def ascend(
@@ -127,76 +126,103 @@ def ascend(
     *,
     steps: int,
     loss: str = "margin",
+    target: Tensor | None = None,
     box: Box = (0.0, 1.0),
     early_stop: bool = True,
+    begin: Tensor | None = None,
     watch: Callable[[int, Found], None] | None = None,
 ) -> Found:
     """Climb the loss from the climbers' starts, `steps` moves each in turn, and return the worst point on the way.
 
-    The point is x + Σ_k shares[k]·r_k with r_k in the k-th climber's ball and shares of shape (batch,), 1 by default:
-    an affine adversary has two climbers and the shares β and 1-β. With `early_stop` an example leaves once it is
-    misclassified. `watch(moves made, found)` is shown every point that is visited.
+    The point is x + Σ_k shares[k]·r_k with r_k in the k-th climber's set and shares of shape (batch,), 1 by default:
+    an affine adversary has two climbers and the shares β and 1-β. A single climber may `begin` near a given point.
+    `target` holds classes for a targeted loss. With `early_stop` an example leaves once it is misclassified.
+    `watch(moves made, found)` is shown every point that is visited.
     """
-    if shares is None:
-        shares = [x.new_ones(len(x)) for _ in climbers]
-    best = Found(x.clone(), x.new_full((len(x),), -torch.inf), torch.zeros(len(x), dtype=torch.bool, device=x.device))
-    walk = _Walk(x, [_like(share, x) for share in shares], [], box)
-    for k, climber in enumerate(climbers):
-        state = climber.start(x, draws)
-        walk.states.append(state | {"r": into(state["r"], *walk.room(k))})
-    target, rows = y, torch.arange(len(x), device=x.device)
+    walk = _Walk.start(x, draws, climbers, shares, box, begin)
+    out = rows = best = None
     moves = steps * len(climbers)
     for made in range(moves + 1):
-        last = made == moves
-        if last:
-            found = look(model, walk.point(), target, loss)
+        if made < moves:
+            found, gradient = _look_with_gradient(model, walk.point(), y, loss, target)
         else:
-            found, gradient = _look_with_gradient(model, walk.point(), target, loss)
+            found = look(model, walk.point(), y, loss, target)
         if watch:
             watch(made, found)
-        _keep_worse(best, rows, found, early_stop)
-        if last:
+        best = found if best is None else _worse(best, found, early_stop)
+        if made == moves:
             break
         if early_stop and found.broken.any():
-            stay = ~found.broken
-            if not stay.any():
+            if out is None:
+                out, rows = best, torch.arange(len(x), device=x.device)
+            else:
+                out = _put(out, rows, best)
+            stay = (~found.broken).nonzero()[:, 0]
+            if not len(stay):
                 break
-            walk, target, rows, gradient = walk.only(stay), target[stay], rows[stay], gradient[stay]
+            walk, rows, y, best, gradient = walk.only(stay), rows[stay], y[stay], _rows(best, stay), gradient[stay]
+            found, target = _rows(found, stay), None if target is None else target[stay]
         k = made % len(climbers)
-        walk.states[k] = climbers[k].move(walk.states[k], gradient, *walk.room(k))
-    return best._replace(x=_settle(x, best.x, [climber.S for climber in climbers], shares, box))
+        tries = climbers[k].moves(walk.states[k], found.loss, gradient, *walk.room(k))
+        walk.states[k] = tries[0]
+        if len(tries) > 1:
+            best_try = None
+            for state in tries:
+                walk.states[k] = state
+                seen = look(model, walk.point(), y, loss, target)._replace(x=state["r"])
+                best_try = seen if best_try is None else _worse(best_try, seen, early_stop)
+            walk.states[k] = state | {"r": best_try.x}
+    found = best if out is None else _put(out, rows, best)
+    return found._replace(x=_settle(x, found.x, [climber.S for climber in climbers], shares, box))
 
 
 class _Walk(NamedTuple):
-    """Where an ascent stands: x + Σ_k shares[k]·r_k."""
+    """Where an ascent stands: x + Σ_k shares[k]·r_k. `low` and `high` are what the box leaves around x."""
 
     x: Tensor
-    shares: list[Tensor]
+    low: Tensor | None
+    high: Tensor | None
+    shares: list[Tensor] | None
     states: list[State]
     box: Box
 
+    @classmethod
+    def start(cls, x, draws, climbers, shares, box, begin) -> "_Walk":
+        low, high = (None, None) if box is None else (box[0] - x, box[1] - x)
+        walk = cls(x, low, high, shares and [like(share, x) for share in shares], [], box)
+        for k, climber in enumerate(climbers):
+            state = climber.start(x, draws)
+            r = state["r"] if begin is None else climber.S.project(begin - x, low, high)
+            walk.states.append(state | {"r": into(r, *walk.room(k))})
+        return walk
+
     def point(self) -> Tensor:
-        point = self.x + sum(share * state["r"] for share, state in self._parts())
-        return point if self.box is None else point.clamp(*self.box)  # the sum may leave the box by a rounding
+        r = self.states[0]["r"] if self.shares is None else sum(share * state["r"] for share, state in self._parts())
+        point = self.x + r
+        return point if self.box is None else point.clamp_(*self.box)  # the sum may leave the box by a rounding
 
     def room(self, k: int) -> tuple[Tensor | None, Tensor | None]:
         """Bounds low ≤ 0 ≤ high on r_k that keep both x + share·r_k and the point in the box."""
-        if self.box is None:
-            return None, None
-        low = high = self.x
+        if self.box is None or self.shares is None:
+            return self.low, self.high
+        low, high = self.low, self.high
         others = [share * state["r"] for j, (share, state) in enumerate(self._parts()) if j != k]
         if others:
             other = sum(others)
-            low, high = self.x + other.clamp(max=0), self.x + other.clamp(min=0)
+            low, high = low - other.clamp(max=0), high - other.clamp(min=0)
         share = self.shares[k].clamp(min=1e-30)
-        return ((self.box[0] - low) / share).clamp(max=0), ((self.box[1] - high) / share).clamp(min=0)
+        return (low / share).clamp(max=0), (high / share).clamp(min=0)
 
     def _parts(self) -> Iterable[tuple[Tensor, State]]:
         return zip(self.shares, self.states, strict=False)  # while they start, some climbers have no state yet
 
     def only(self, rows: Tensor) -> "_Walk":
-        states = [{name: part[rows] for name, part in state.items()} for state in self.states]
-        return _Walk(self.x[rows], [share[rows] for share in self.shares], states, self.box)
+        def part(v):
+            return v[rows] if isinstance(v, Tensor) else v
+
+        states = [{name: part(value) for name, value in state.items()} for state in self.states]
+        shares = self.shares and [share[rows] for share in self.shares]
+        return _Walk(self.x[rows], part(self.low), part(self.high), shares, states, self.box)
 
 
 def into(r: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
@@ -208,25 +234,29 @@ def movable(gradient: Tensor, r: Tensor, low: Tensor | None, high: Tensor | None
     """The gradient, zero where r is at a bound that it points out of."""
     if low is None:
         return gradient
-    return torch.where(((r >= high) & (gradient > 0)) | ((r <= low) & (gradient < 0)), 0.0, gradient)
+    return torch.where(torch.where(gradient > 0, r < high, r > low), gradient, 0.0)
 
 
-def _like(v: Tensor, x: Tensor) -> Tensor:
+def like(v: Tensor, x: Tensor) -> Tensor:
     """(batch,) as (batch, 1, ..., 1), to broadcast against x."""
     return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp], shares: Sequence[Tensor], box: Box) -> Tensor:
+def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp | Union], shares: Sequence[Tensor] | None, box: Box) -> Tensor:
     """The points, moved inward by one rounding where the sum x + r left the set by one; checked."""
 
     def inside(point):
         r = point.double() - x.double()
-        if len(sets) == 1:
-            return sets[0].gauge(r) <= shares[0] * (1 + TOLERANCE)
-        return Affine(*sets).contains(r)
+        if len(sets) == 2:
+            return Affine(*sets).contains(r)
+        if shares is None:
+            return sets[0].contains(r)
+        return sets[0].gauge(r) <= shares[0] * (1 + TOLERANCE)
 
-    point = torch.where(_like(inside(point), x), point, torch.nextafter(point, x))
     ok = inside(point)
+    if not ok.all():
+        point = torch.where(like(ok, x), point, torch.nextafter(point, x))
+        ok = inside(point)
     if box is not None:
         ok = ok & ((point >= box[0]) & (point <= box[1])).flatten(1).all(dim=1)
     if not ok.all():

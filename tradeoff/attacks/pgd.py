@@ -1,19 +1,20 @@
 """Projected gradient descent (Madry et al. 2018)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, into, movable, worst
+from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, like, movable, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.perturbations import L2, Lp
 
 
 @dataclass(frozen=True)
 class PGD:
-    """Steepest ascent in the norm of S, projected on S and clipped to the box.
+    """Steepest ascent in the norm of S, projected exactly on the intersection of S and the box.
 
     Each step adds `step`/eps · S.argmax(gradient): step · sign(g) for linf, step · g/‖g‖ for l2, and for l1 one
     coordinate (see `SLIDE` for better). Other lp balls step along g/‖g‖ too: their own steepest step and the Euclidean
@@ -44,16 +45,25 @@ class PGD:
         return climb(self, model, x, y, rng)
 
     def start(self, x: Tensor, draws: Draws) -> State:
-        r = self.S.sample(x, draws)
-        if self.S.p == 2:
-            r = r / self.S.gauge(r).clamp(min=1e-12).to(x).reshape(-1, *[1] * (x.ndim - 1))
-        return {"r": r}
+        return {"r": random_start(self.S, x, draws)}
 
-    def move(self, state: State, gradient: Tensor, low: Tensor | None, high: Tensor | None) -> State:
+    def moves(
+        self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
+    ) -> Sequence[State]:
         r = state["r"]
-        steepest = self.S if self.S.p in (1, 2, inf) else L2(self.S.eps)
-        way = rate(self) * steepest.argmax(movable(gradient, r, low, high))
-        return {"r": into(self.S.project(r + way), low, high)}
+        way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
+        return [{"r": self.S.project(r + rate(self) * way, low, high)}]
+
+
+def random_start(S: Lp, x: Tensor, draws: Draws) -> Tensor:
+    """Uniform in the ball, but on its sphere for l2."""
+    r = S.sample(x, draws)
+    return r / like(S.gauge(r).clamp(min=1e-12).to(x), x) if S.p == 2 else r
+
+
+def steepest(S: Lp) -> Lp:
+    """The ball whose `argmax` is the direction of a step in S."""
+    return S if S.p in (1, 2, inf) else L2(S.eps)
 
 
 def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:

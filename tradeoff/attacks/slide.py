@@ -1,12 +1,13 @@
 """The Sparse l1 Descent Attack (Tramèr & Boneh 2019, section 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, State, into, movable
+from tradeoff.attacks.ascent import Box, Model, State, movable
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb, rate
 from tradeoff.perturbations import Lp
@@ -14,12 +15,12 @@ from tradeoff.perturbations import Lp
 
 @dataclass(frozen=True)
 class SLIDE:
-    """Ascent in l1 along several coordinates at once, projected exactly on the ball and clipped to the box.
+    """Ascent in l1 along several coordinates at once, projected exactly on the intersection of ball and box.
 
     Of the coordinates that can move within the box, those with |g| at or above its `quantile`-th percentile (over all
     coordinates) step by `step` · sign(g) / #kept each. `quantile` is a percentage, or a pair between which each example
     draws its own. The released code's projection is off by one in its threshold and leaves the ball; this one is
-    the exact one of Duchi et al. (2008).
+    exact (Duchi et al. 2008; in a box Croce & Hein 2021).
 
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]))
@@ -60,11 +61,18 @@ class SLIDE:
         kept = [n - ceil(q / 100 * (n - 1)) for q in quantile]
         return {"r": self.S.sample(x, draws), "kept": torch.tensor(kept, device=x.device)}
 
-    def move(self, state: State, gradient: Tensor, low: Tensor | None, high: Tensor | None) -> State:
-        r, kept = state["r"], state["kept"]
-        g = movable(gradient, r, low, high).flatten(1)
-        largest = g.abs().topk(int(kept.max()), dim=1).values
-        smallest = largest.gather(1, kept[:, None] - 1)
-        way = torch.where(g.abs() >= smallest, g.sign(), 0.0)  # the sign drops what is zero even at the percentile
-        way = way * (rate(self) * self.S.eps / way.abs().sum(dim=1, keepdim=True).clamp(min=1))
-        return state | {"r": into(self.S.project(r + way.reshape(r.shape)), low, high)}
+    def moves(
+        self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
+    ) -> Sequence[State]:
+        r = state["r"]
+        way = sparse_sign(movable(gradient, r, low, high), state["kept"])
+        return [state | {"r": self.S.project(r + rate(self) * self.S.eps * way, low, high)}]
+
+
+def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
+    """sign(g) on the `kept` (batch,) largest |g| of each example (and ties), over their number: of l1 norm one."""
+    g = gradient.flatten(1)
+    size = g.abs()
+    smallest = size.topk(int(kept.max()), dim=1).values.gather(1, kept[:, None] - 1)
+    way = torch.where(size >= smallest, g.sign(), 0.0)  # the sign drops what is zero even at the percentile
+    return (way / way.abs().sum(dim=1, keepdim=True).clamp(min=1)).reshape(gradient.shape)

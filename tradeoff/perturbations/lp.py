@@ -161,30 +161,36 @@ class Lp:
             share = (a / xp.where(size > 0, size, xp.ones_like(size))) ** (self.dual - 1)
         return xp.astype(xp.reshape(self.eps * xp.sign(v) * share, w.shape), w.dtype)
 
-    def project(self, z: Array) -> Array:
+    def project(self, z: Array, low: Array | None = None, high: Array | None = None) -> Array:
         """argmin over r in S of ‖r - z‖_2, exactly; shape and dtype of z. What lies in S is returned unchanged.
 
-        p = 1: soft thresholding at the level of Duchi et al. (2008); p = 2: scaling; p = inf: clipping; other p by the
-        Karush-Kuhn-Tucker conditions, r_i + λ r_i^{p-1} = |z_i|.
+        With `low` ≤ 0 ≤ `high`, shaped as z, over those r in S that lie between them: what keeps x + r in a box.
+        p = 1: soft thresholding at the level of Duchi et al. (2008), in a box of Croce & Hein (2021); p = 2: scaling;
+        p = inf: clipping; other p by the Karush-Kuhn-Tucker conditions, r_i + λ r_i^{p-1} = |z_i|, up to the bounds.
         """
         xp = array_namespace(z)
+        if (low is None) != (high is None):
+            raise ValueError("a box has two bounds: give both low and high, or neither")
+        if low is not None:
+            inside = xp.minimum(xp.maximum(z, low), high)
         if self.p == inf:
-            return xp.clip(z, -self.eps, self.eps)
-        v = flat(z)
-        outside = (norm(z, self.p) > self.eps)[:, None]
+            return xp.clip(z if low is None else inside, -self.eps, self.eps)
+        outside = norm(z if low is None else inside, self.p) > self.eps
         if not xp.any(outside):
-            return z
+            return z if low is None else inside
+        v = flat(z)
         a = xp.abs(v)
+        room = None if low is None else xp.where(v > 0, flat(high), -flat(low))
         if self.eps == 0:
             r = xp.zeros_like(a)
         elif self.p == 2:
-            r = a * (self.eps / xp.where(outside[:, 0], norm(z, 2), xp.ones_like(a[:, 0])))[:, None]
+            r = _shrink(a, room, self.eps)
         elif self.p == 1:
-            r = _soft_threshold(a, self.eps)
+            r = _soft_threshold(a, self.eps) if room is None else _soft_threshold_in_box(a, room, self.eps)
         else:
-            r = self.eps * _project_general(a / self.eps, self.p)
+            r = self.eps * _project_general(a / self.eps, None if room is None else room / self.eps, self.p)
         r = xp.astype(xp.reshape(xp.sign(v) * r, z.shape), z.dtype)
-        return xp.where(xp.reshape(outside, (-1,) + (1,) * (z.ndim - 1)), r, z)
+        return xp.where(xp.reshape(outside, (-1,) + (1,) * (z.ndim - 1)), r, z if low is None else inside)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -236,6 +242,54 @@ def _soft_threshold(a: Array, eps: float) -> Array:
         theta = xp.maximum(new, theta)
 
 
+def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
+    """min(max(a - θ, 0), room) with the θ ≥ 0 that makes it sum to eps > 0, where min(a, room) sums to more.
+
+    Piecewise linear in θ, but neither convex nor concave: Newton's method, kept between bounds by bisection, ends once
+    it stays on a piece. (Croce & Hein 2021 sort the ends of all pieces.)
+    """
+    xp = array_namespace(a)
+    top = xp.max(a, axis=1, keepdims=True)
+    a = a - top  # as above
+    low, high = -top, xp.zeros_like(top)
+    theta = low
+    for _ in range(200):
+        r = xp.clip(a - theta, min=0.0)
+        over = xp.sum(xp.minimum(r, room), axis=1, keepdims=True) - eps
+        low, high = xp.where(over >= 0, theta, low), xp.where(over >= 0, high, theta)
+        slope = xp.sum(xp.astype((r > 0) & (r < room), a.dtype), axis=1, keepdims=True)
+        new = theta + over / xp.clip(slope, min=0.5)
+        settled = (over == 0) | (slope > 0) & (xp.abs(new - theta) <= 1e-15 * xp.abs(theta))
+        new = xp.where((slope > 0) & (new > low) & (new < high), new, (low + high) / 2)
+        new = xp.where(settled, theta, new)
+        if xp.all(new == theta):
+            break
+        theta = new
+    return xp.minimum(xp.clip(a - theta, min=0.0), room)
+
+
+def _shrink(a: Array, room: Array | None, eps: float) -> Array:
+    """min(s a, room) with the s in (0, 1] that makes its l2 norm eps > 0, where min(a, room) is longer.
+
+    In t = s² the squared norm is concave and piecewise linear, so Newton's method rises to the root and stops after
+    finitely many steps. (Rows that are not longer may come out as anything.)
+    """
+    xp = array_namespace(a)
+    size = norm(a, 2)[:, None]
+    unit = a / xp.where(size > 0, size, xp.ones_like(size))
+    if room is None:
+        return eps * unit
+    squares, most = unit**2, (room / eps) ** 2
+    t = xp.ones_like(size)
+    while True:
+        free = squares * t < most
+        left = 1 - xp.sum(xp.where(free, xp.zeros_like(most), most), axis=1, keepdims=True)
+        new = left / xp.clip(xp.sum(xp.where(free, squares, 0 * squares), axis=1, keepdims=True), min=1e-300)
+        if not xp.any((new > t * (1 + 1e-15)) & (new < 1e300)):
+            return xp.minimum(eps * xp.sqrt(t) * unit, room)
+        t = xp.where(new < 1e300, xp.maximum(new, t), t)
+
+
 def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: float) -> Array:
     """The s ≥ 0 with linear·s + curved·s^power = a, elementwise, for a ≥ 0, factors ≥ 0 not both zero, and power ≥ 1.
 
@@ -256,10 +310,11 @@ def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: flo
     return s
 
 
-def _project_general(a: Array, p: float) -> Array:
-    """The projection of a ≥ 0, (batch, n), on the unit lp ball for 1 < p < inf; rows inside may come out as anything.
+def _project_general(a: Array, room: Array | None, p: float) -> Array:
+    """The projection of a ≥ 0, (batch, n), on the unit lp ball and below `room`, for 1 < p < inf; rows inside may come
+    out as anything.
 
-    With λ the multiplier, r_i + λ r_i^{p-1} = a_i; Σ r_i(λ)^p falls in λ and is at most 1 at λ = ‖a‖_q. Newton's method
+    With λ the multiplier, r_i + λ r_i^{p-1} = a_i, or r_i is at its bound; Σ r_i(λ)^p falls in λ and is at most 1 at λ = ‖a‖_q. Newton's method
     on its logarithm finds λ, kept between bounds. The inner equation is solved in whichever of r and r^{p-1} makes it
     convex.
     """
@@ -271,11 +326,16 @@ def _project_general(a: Array, p: float) -> Array:
         linear, curved = (1.0, lam) if p >= 2 else (lam, 1.0)
         s = solve_sum(a, linear, curved, power)
         if p >= 2:
-            return s, -(s ** (p - 1)) / (1 + lam * (p - 1) * s ** (p - 2))
+            return capped(s, -(s ** (p - 1)) / (1 + lam * (p - 1) * s ** (p - 2)))
         r = s**power
-        return r, -r / (r ** (2 - p) + lam * (p - 1))
+        return capped(r, -r / (r ** (2 - p) + lam * (p - 1)))
 
-    outside = norm(a, p)[:, None] > 1
+    def capped(r, slope):
+        if room is None:
+            return r, slope
+        return xp.minimum(r, room), xp.where(r < room, slope, xp.zeros_like(slope))
+
+    outside = norm(a if room is None else xp.minimum(a, room), p)[:, None] > 1
     low = xp.zeros_like(a[:, :1])
     high = norm(a, p / (p - 1))[:, None]
     high = xp.where(high > 0, high, xp.ones_like(high))
