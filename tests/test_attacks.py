@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks import PGD, SLIDE, AffineAttack, Draws, GridSearch, RandomSearch, ascend, worst
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, Draws, GridSearch, RandomSearch, ascend, worst
 from tradeoff.attacks.ascent import Found, look
 from tradeoff.attacks.losses import margin
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Swap, Union
@@ -26,6 +26,16 @@ ON_IMAGES = [
     SLIDE(L1(3.0), steps=7),
     SLIDE(L1(3.0), steps=7, quantile=(80.0, 99.0), restarts=2, early_stop=False),
     SLIDE(L1(0), steps=2),
+    APGD(Linf(0.1), steps=12),
+    APGD(L2(1.0), steps=12, loss="dlr", restarts=2),
+    APGD(L1(3.0), steps=12, loss="margin", early_stop=False),
+    APGD(L1(3.0), steps=12, radii=(3, 2, 1)),
+    APGD(Lp(1.5, 1.5), steps=12, radii=(2, 1)),
+    APGD(L2(1.0), steps=8, loss="dlr", targets=2),
+    APGD(Linf(0.1), steps=8, loss="ce", targets=9),
+    APGD(L1(0), steps=2),
+    MSD((Linf(0.1), L2(1.0), L1(3.0)), steps=5),
+    MSD((Linf(0.1), L1(3.0)), steps=5, quantile=(80.0, 99.0), restarts=2, early_stop=False),
     RandomSearch(RT, tries=5),
     GridSearch(RotationTranslation(1, 10)),
     AffineAttack(PGD(Linf(0.1), steps=7), SLIDE(L1(3.0), steps=7)),
@@ -74,7 +84,7 @@ def test_result_is_in_set_and_box_and_the_model_is_as_it_was(attack, images):
     assert [m.training for m in model.modules()] == modes
     assert [p.requires_grad for p in model.parameters()] == grads and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(t, weights[name]) for name, t in model.state_dict().items())
-    if isinstance(attack.S, Lp) or isinstance(attack.S, Affine) and isinstance(attack.S.a, Lp):
+    if isinstance(attack.S, Lp | Union) or isinstance(attack.S, Affine) and isinstance(attack.S.a, Lp):
         assert attack.S.contains(x_adv.double() - x.double()).all()
     with torch.no_grad():  # in no case does an attack repair an example
         assert (model.eval()(x).argmax(1) != y)[model(x_adv).argmax(1) == y].sum() == 0
@@ -145,6 +155,10 @@ LP_ATTACKS = [  # steps as long as the radius: a constant gradient wants no caut
     PGD(Lp(1.5, 0.8), steps=40, step=0.8, box=None),
     PGD(Lp(4, 0.4), steps=40, step=0.4, box=None),
     SLIDE(L1(1.0), steps=40, step=1.0, quantile=100, box=None),
+    APGD(Linf(0.2), steps=60, box=None),
+    APGD(L2(0.6), steps=60, box=None),
+    APGD(L1(1.0), steps=100, box=None),
+    APGD(L1(1.0), steps=100, box=None, targets=1, loss="margin"),
 ]
 
 

@@ -31,7 +31,7 @@ class APGD:
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]))
     >>> x, y = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([1])
-    >>> attack = APGD(L1(0.6), steps=20, early_stop=False)
+    >>> attack = APGD(L1(0.6), steps=100, early_stop=False)
     >>> (x - attack(model, x, y, np.random.default_rng(0))).round(decimals=3).abs()  # the box ends at 0
     tensor([[0.5000, 0.1000, 0.0000]])
     """

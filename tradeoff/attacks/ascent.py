@@ -314,9 +314,9 @@ def check_batch(x: Tensor, y: Tensor, box: Box) -> None:
 def check_fits(S, x: Tensor, box: Box) -> None:
     """ValueError for moves that x does not allow, and for an lp ball that swallows the whole box: its radius is in
     other units (8 instead of 8/255)."""
-    if isinstance(S, Affine):
-        check_fits(S.a, x, box)
-        check_fits(S.b, x, box)
+    if isinstance(S, Affine | Union):
+        for part in (S.a, S.b) if isinstance(S, Affine) else S.sets:
+            check_fits(part, x, box)
         return
     if not isinstance(S, Lp):
         S.check_input(x)

@@ -304,9 +304,10 @@ def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: flo
     s = xp.minimum(a / xp.clip(linear + xp.zeros_like(a), min=tiny), (a / factor) ** (1 / power))
     for _ in range(100):
         step = (linear * s + curved * s**power - a) / (linear + curved * power * s ** (power - 1) + tiny)
-        s = xp.clip(s - step, min=0.0)
-        if not xp.any(step > 1e-15 * s):
+        going = step > 1e-15 * s
+        if not xp.any(going):
             break
+        s = xp.where(going, xp.clip(s - step, min=0.0), s)  # what has settled stays, whatever its neighbours do
     return s
 
 
@@ -348,7 +349,8 @@ def _project_general(a: Array, room: Array | None, p: float) -> Array:
         tiny = xp.where(change < 0, change, -xp.ones_like(change))
         new = lam - total * xp.log(xp.where(total > 0, total, xp.ones_like(total))) / tiny
         new = xp.where((new > low) & (new < high), new, (low + high) / 2)
-        if not xp.any(outside & (xp.abs(new - lam) > 1e-14 * lam)):
+        going = outside & (xp.abs(new - lam) > 1e-14 * lam)
+        if not xp.any(going):
             break
-        lam = new
+        lam = xp.where(going, new, lam)
     return r / xp.clip(norm(r, p), min=1.0)[:, None]
