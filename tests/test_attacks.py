@@ -30,7 +30,7 @@ ON_IMAGES = [
     APGD(L2(1.0), steps=12, loss="dlr", restarts=2),
     APGD(L1(3.0), steps=12, loss="margin", early_stop=False),
     APGD(L1(3.0), steps=12, radii=(3, 2, 1)),
-    APGD(Lp(1.5, 1.5), steps=12, radii=(2, 1)),
+    APGD(Lp(3, 0.6), steps=12),
     APGD(L2(1.0), steps=8, loss="dlr", targets=2),
     APGD(Linf(0.1), steps=8, loss="ce", targets=9),
     APGD(L1(0), steps=2),

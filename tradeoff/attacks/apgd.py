@@ -14,6 +14,7 @@ from tradeoff.attacks.pgd import check_climber, random_start, steepest
 from tradeoff.attacks.slide import sparse_sign
 from tradeoff.perturbations import Lp
 
+SHARE = 0.2  # of the coordinates that the first step in l1 moves
 KEEP = 0.75  # of a step that momentum leaves to the gradient, and the share of rising steps that counts as progress
 
 
@@ -71,7 +72,7 @@ class APGD:
             target = None if rank is None else likely_wrong(model, x, y, rank)
             found = None
             for radius, steps in zip(self.radii, self._shares(), strict=True):
-                climber = replace(self, S=self.S.scaled(radius), steps=steps)
+                climber = replace(self, S=self.S.scaled(radius), steps=steps, radii=(1.0,))
                 last = radius == 1
                 found = ascend(model, x, y, draws, [climber], steps=steps, loss=self.loss, target=target, box=self.box,
                                early_stop=self.early_stop and last, begin=found and found.x)  # fmt: skip
@@ -92,8 +93,7 @@ class APGD:
         state = {"r": r, "old": r, "size": size, "made": 0}
         if self.S.p > 1:
             return state
-        share = 0.2 if self.radii == (1,) else 0.05  # of the coordinates that a step moves
-        return state | {"share": torch.full_like(size, share), "support": torch.full_like(size, x[0].numel())}
+        return state | {"share": torch.full_like(size, SHARE), "support": torch.full_like(size, x[0].numel())}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None

@@ -74,5 +74,5 @@ def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
     g = gradient.flatten(1)
     size = g.abs()
     smallest = size.topk(int(kept.max()), dim=1).values.gather(1, kept[:, None] - 1)
-    way = torch.where(size >= smallest, g.sign(), 0.0)  # the sign drops what is zero even at the percentile
+    way = g.sign() * (size >= smallest)  # the sign drops what is zero even at the percentile
     return (way / way.abs().sum(dim=1, keepdim=True).clamp(min=1)).reshape(gradient.shape)

@@ -64,8 +64,9 @@ def norm(r: Array, p: float) -> Array:
     top = xp.max(a, axis=1)
     if p == inf:
         return top
-    scale = xp.where(top > 0, top, xp.ones_like(top))
-    return top * xp.sum((a / scale[:, None]) ** p, axis=1) ** (1 / p)
+    part = a / xp.where(top > 0, top, xp.ones_like(top))[:, None]
+    power = part * part if p == 2 else part**p
+    return top * xp.sum(power, axis=1) ** (1 / p)
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,8 +158,10 @@ class Lp:
             first = xp.argmax(a, axis=1)[:, None]
             share = xp.astype(xp.arange(a.shape[1], device=device(a))[None, :] == first, a.dtype)
         else:
-            size = norm(w, self.dual)[:, None]
-            share = (a / xp.where(size > 0, size, xp.ones_like(size))) ** (self.dual - 1)
+            top = xp.max(a, axis=1, keepdims=True)
+            share = a / xp.where(top > 0, top, xp.ones_like(top))
+            share = share if self.p == 2 else share ** (self.dual - 1)
+            share = share / xp.clip(norm(share, self.p), min=1e-300)[:, None]
         return xp.astype(xp.reshape(self.eps * xp.sign(v) * share, w.shape), w.dtype)
 
     def project(self, z: Array, low: Array | None = None, high: Array | None = None) -> Array:
@@ -171,26 +174,27 @@ class Lp:
         xp = array_namespace(z)
         if (low is None) != (high is None):
             raise ValueError("a box has two bounds: give both low and high, or neither")
-        if low is not None:
-            inside = xp.minimum(xp.maximum(z, low), high)
         if self.p == inf:
-            return xp.clip(z if low is None else inside, -self.eps, self.eps)
-        outside = norm(z if low is None else inside, self.p) > self.eps
-        if not xp.any(outside):
-            return z if low is None else inside
-        v = flat(z)
-        a = xp.abs(v)
-        room = None if low is None else xp.where(v > 0, flat(high), -flat(low))
+            return xp.clip(z if low is None else xp.minimum(xp.maximum(z, low), high), -self.eps, self.eps)
+        v, lib = _entries(z), _library(z)
+        a, room = abs(v), None
+        if low is not None:  # how far each entry may go
+            sign = lib.copysign(lib.ones_like(v), v)
+            room = lib.maximum(sign * _entries(low), sign * _entries(high))
+        most = a if room is None else lib.minimum(a, room)
+        outside = (_total(most) if self.p == 1 else norm(most, self.p)[:, None]) > self.eps
+        if not outside.any():
+            return z if low is None else lib.copysign(most, v).reshape(z.shape)
         if self.eps == 0:
-            r = xp.zeros_like(a)
+            r = 0 * a
         elif self.p == 2:
             r = _shrink(a, room, self.eps)
         elif self.p == 1:
             r = _soft_threshold(a, self.eps) if room is None else _soft_threshold_in_box(a, room, self.eps)
         else:
-            r = self.eps * _project_general(a / self.eps, None if room is None else room / self.eps, self.p)
-        r = xp.astype(xp.reshape(xp.sign(v) * r, z.shape), z.dtype)
-        return xp.where(xp.reshape(outside, (-1,) + (1,) * (z.ndim - 1)), r, z if low is None else inside)
+            r = self.eps * _project_general(flat(a) / self.eps, None if room is None else flat(room) / self.eps, self.p)
+        r = lib.where(outside, xp.astype(r, most.dtype), most)
+        return xp.astype(lib.copysign(r, v).reshape(z.shape), z.dtype)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -224,6 +228,39 @@ def L1(eps: float) -> Lp:
     return Lp(1, eps)
 
 
+# ---- The inner loops of attacks: NumPy and torch by what both spell alike, as the wrappers that make all else alike cost
+# more than the work here. Entries are in float32 where the input is, sums always in float64.
+
+
+def _library(z: Array):
+    """NumPy or torch itself."""
+    if isinstance(z, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def _entries(z: Array) -> Array:
+    """(batch, ...) as (batch, n), in float32 if it is that already, else in float64."""
+    v = flat(z) if z.dtype != _library(z).float32 or 0 in z.shape or z.ndim < 2 else z
+    return v.reshape(len(z), -1)
+
+
+def _total(v: Array) -> Array:
+    """The sum of each row, float64 (batch, 1)."""
+    return v.sum(axis=1, keepdims=True, dtype=_library(v).float64)
+
+
+def _above(a: Array, theta: Array) -> Array:
+    """max(a - θ, 0) for float64 θ, (batch, 1), of which nothing is lost where a is in float32."""
+    lib = _library(a)
+    if a.dtype == lib.float64:
+        return (a - theta).clip(0)
+    near = lib.asarray(theta, dtype=a.dtype)
+    return (a - near - lib.asarray(theta - near, dtype=a.dtype)).clip(0)
+
+
 def _soft_threshold(a: Array, eps: float) -> Array:
     """max(a - θ, 0) with the θ that makes it sum to eps > 0, for rows of a ≥ 0, (batch, n), that sum to more.
 
@@ -231,15 +268,15 @@ def _soft_threshold(a: Array, eps: float) -> Array:
     1986; Condat 2016): it starts below the root, never passes it, and stops after finitely many steps. Measured from
     the largest entry, so that large a and small eps do not cancel.
     """
-    xp = array_namespace(a)
-    a = a - xp.max(a, axis=1, keepdims=True)
-    theta = (xp.sum(a, axis=1, keepdims=True) - eps) / a.shape[1]
+    lib = _library(a)
+    a = a - lib.amax(a, axis=1, keepdims=True)
+    theta = (_total(a) - eps) / a.shape[1]
     while True:
-        kept = xp.astype(a > theta, a.dtype)  # never empty: θ < 0 = max a
-        new = (xp.sum(a * kept, axis=1, keepdims=True) - eps) / xp.sum(kept, axis=1, keepdims=True)
-        if not xp.any(new > theta):
-            return xp.clip(a - theta, min=0.0)
-        theta = xp.maximum(new, theta)
+        r = _above(a, theta)
+        new = theta + (_total(r) - eps) / (r > 0).sum(axis=1, keepdims=True).clip(1)
+        if not (new > theta + 1e-16 * abs(theta)).any():
+            return r
+        theta = lib.maximum(new, theta)
 
 
 def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
@@ -248,24 +285,26 @@ def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
     Piecewise linear in θ, but neither convex nor concave: Newton's method, kept between bounds by bisection, ends once
     it stays on a piece. (Croce & Hein 2021 sort the ends of all pieces.)
     """
-    xp = array_namespace(a)
-    top = xp.max(a, axis=1, keepdims=True)
+    lib = _library(a)
+    top = lib.amax(a, axis=1, keepdims=True)
     a = a - top  # as above
-    low, high = -top, xp.zeros_like(top)
-    theta = low
+    low = lib.asarray(-top, dtype=lib.float64)
+    high, theta = 0 * low, low
+    close = eps * (3e-7 if a.dtype == lib.float32 else 1e-15)
     for _ in range(200):
-        r = xp.clip(a - theta, min=0.0)
-        over = xp.sum(xp.minimum(r, room), axis=1, keepdims=True) - eps
-        low, high = xp.where(over >= 0, theta, low), xp.where(over >= 0, high, theta)
-        slope = xp.sum(xp.astype((r > 0) & (r < room), a.dtype), axis=1, keepdims=True)
-        new = theta + over / xp.clip(slope, min=0.5)
-        settled = (over == 0) | (slope > 0) & (xp.abs(new - theta) <= 1e-15 * xp.abs(theta))
-        new = xp.where((slope > 0) & (new > low) & (new < high), new, (low + high) / 2)
-        new = xp.where(settled, theta, new)
-        if xp.all(new == theta):
+        r = _above(a, theta)
+        part = lib.minimum(r, room)
+        over = _total(part) - eps
+        low, high = lib.where(over >= 0, theta, low), lib.where(over >= 0, high, theta)
+        slope = (lib.minimum(r, room - r) > 0).sum(axis=1, keepdims=True)  # how many are between their bounds
+        new = theta + over / slope.clip(1)
+        settled = (abs(over) <= close) | (slope > 0) & (abs(new - theta) <= 1e-15 * abs(theta))
+        new = lib.where((slope > 0) & (new > low) & (new < high), new, (low + high) / 2)
+        new = lib.where(settled, theta, new)
+        if (new == theta).all():
             break
         theta = new
-    return xp.minimum(xp.clip(a - theta, min=0.0), room)
+    return part
 
 
 def _shrink(a: Array, room: Array | None, eps: float) -> Array:
@@ -274,20 +313,21 @@ def _shrink(a: Array, room: Array | None, eps: float) -> Array:
     In t = s² the squared norm is concave and piecewise linear, so Newton's method rises to the root and stops after
     finitely many steps. (Rows that are not longer may come out as anything.)
     """
-    xp = array_namespace(a)
+    lib = _library(a)
     size = norm(a, 2)[:, None]
-    unit = a / xp.where(size > 0, size, xp.ones_like(size))
+    unit = a / lib.asarray(size, dtype=a.dtype).clip(1e-30)
     if room is None:
         return eps * unit
-    squares, most = unit**2, (room / eps) ** 2
-    t = xp.ones_like(size)
+    squares, most = unit * unit, (room / eps).clip(None, 1.0) ** 2  # where one entry alone is too long, it is the root
+    t = 0 * size + 1
     while True:
-        free = squares * t < most
-        left = 1 - xp.sum(xp.where(free, xp.zeros_like(most), most), axis=1, keepdims=True)
-        new = left / xp.clip(xp.sum(xp.where(free, squares, 0 * squares), axis=1, keepdims=True), min=1e-300)
-        if not xp.any((new > t * (1 + 1e-15)) & (new < 1e300)):
-            return xp.minimum(eps * xp.sqrt(t) * unit, room)
-        t = xp.where(new < 1e300, xp.maximum(new, t), t)
+        capped = lib.asarray(squares * lib.asarray(t, dtype=a.dtype) >= most, dtype=a.dtype)
+        new = (1 - _total(capped * most)) / (1 - _total(capped * squares)).clip(1e-300)
+        rising = (new > t) & (new < 1e300)
+        more = (new > t * (1 + 1e-7)) & rising
+        t = lib.where(rising, new, t)
+        if not more.any():
+            return lib.minimum(eps * lib.asarray(lib.sqrt(t), dtype=a.dtype) * unit, room)
 
 
 def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: float) -> Array:
