@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,11 @@ def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
     """sign(g) on the `kept` (batch,) largest |g| of each example (and ties), over their number: of l1 norm one."""
     g = gradient.flatten(1)
     size = g.abs()
-    smallest = size.topk(int(kept.max()), dim=1).values.gather(1, kept[:, None] - 1)
+    smallest = _ascending(size).gather(1, size.shape[1] - kept[:, None])
     way = g.sign() * (size >= smallest)  # the sign drops what is zero even at the percentile
     return (way / way.abs().sum(dim=1, keepdim=True).clamp(min=1)).reshape(gradient.shape)
+
+
+def _ascending(v: Tensor) -> Tensor:
+    """Each row in order. On a CPU by NumPy, whose sort is several times faster than a topk of torch."""
+    return torch.from_numpy(np.sort(v.numpy(), axis=1)) if v.device.type == "cpu" else v.sort(dim=1).values

@@ -151,7 +151,11 @@ class Lp:
         """
         xp = array_namespace(w)
         if self.p == inf:
-            return self.eps * xp.sign(w)
+            return self.eps * _library(w).sign(w)
+        if self.p == 2:
+            v, lib = _entries(w), _library(w)
+            size = _cast(_length(v), v.dtype).clip(lib.finfo(v.dtype).tiny)
+            return xp.astype((self.eps * (v / size)).reshape(w.shape), w.dtype)
         v = flat(w)
         a = xp.abs(v)
         if self.p == 1:
@@ -159,8 +163,7 @@ class Lp:
             share = xp.astype(xp.arange(a.shape[1], device=device(a))[None, :] == first, a.dtype)
         else:
             top = xp.max(a, axis=1, keepdims=True)
-            share = a / xp.where(top > 0, top, xp.ones_like(top))
-            share = share if self.p == 2 else share ** (self.dual - 1)
+            share = (a / xp.where(top > 0, top, xp.ones_like(top))) ** (self.dual - 1)
             share = share / xp.clip(norm(share, self.p), min=1e-300)[:, None]
         return xp.astype(xp.reshape(self.eps * xp.sign(v) * share, w.shape), w.dtype)
 
@@ -174,17 +177,21 @@ class Lp:
         xp = array_namespace(z)
         if (low is None) != (high is None):
             raise ValueError("a box has two bounds: give both low and high, or neither")
+        lib = _library(z)
+        clipped = z if low is None else lib.minimum(lib.maximum(z, low), high)
         if self.p == inf:
-            return xp.clip(z if low is None else xp.minimum(xp.maximum(z, low), high), -self.eps, self.eps)
-        v, lib = _entries(z), _library(z)
+            return clipped.clip(-self.eps, self.eps)
+        most = abs(_entries(clipped))
+        outside = (
+            _length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None]
+        ) > self.eps
+        if not outside.any():
+            return clipped
+        v = _entries(z)
         a, room = abs(v), None
         if low is not None:  # how far each entry may go
             sign = lib.copysign(lib.ones_like(v), v)
             room = lib.maximum(sign * _entries(low), sign * _entries(high))
-        most = a if room is None else lib.minimum(a, room)
-        outside = (_total(most) if self.p == 1 else norm(most, self.p)[:, None]) > self.eps
-        if not outside.any():
-            return z if low is None else lib.copysign(most, v).reshape(z.shape)
         if self.eps == 0:
             r = 0 * a
         elif self.p == 2:
@@ -193,8 +200,8 @@ class Lp:
             r = _soft_threshold(a, self.eps) if room is None else _soft_threshold_in_box(a, room, self.eps)
         else:
             r = self.eps * _project_general(flat(a) / self.eps, None if room is None else flat(room) / self.eps, self.p)
-        r = lib.where(outside, xp.astype(r, most.dtype), most)
-        return xp.astype(lib.copysign(r, v).reshape(z.shape), z.dtype)
+        r = lib.copysign(lib.where(outside, xp.astype(r, most.dtype), most), v)
+        return xp.astype(r.reshape(z.shape), z.dtype)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -247,6 +254,10 @@ def _entries(z: Array) -> Array:
     return v.reshape(len(z), -1)
 
 
+def _cast(v: Array, dtype: Any) -> Array:
+    return v.astype(dtype, copy=False) if isinstance(v, np.ndarray) else v.to(dtype)
+
+
 def _total(v: Array) -> Array:
     """The sum of each row, float64 (batch, 1)."""
     return v.sum(axis=1, keepdims=True, dtype=_library(v).float64)
@@ -257,26 +268,28 @@ def _above(a: Array, theta: Array) -> Array:
     lib = _library(a)
     if a.dtype == lib.float64:
         return (a - theta).clip(0)
-    near = lib.asarray(theta, dtype=a.dtype)
-    return (a - near - lib.asarray(theta - near, dtype=a.dtype)).clip(0)
+    near = _cast(theta, a.dtype)
+    return (a - near - _cast(theta - near, a.dtype)).clip(0)
 
 
 def _soft_threshold(a: Array, eps: float) -> Array:
     """max(a - θ, 0) with the θ that makes it sum to eps > 0, for rows of a ≥ 0, (batch, n), that sum to more.
 
     The θ of Duchi et al. (2008), found without their sort by Newton's method on the piecewise-linear sum (Michelot
-    1986; Condat 2016): it starts below the root, never passes it, and stops after finitely many steps. Measured from
-    the largest entry, so that large a and small eps do not cancel.
+    1986; Condat 2016): it starts below the root, passes it by roundings at most, and stops after finitely many steps.
+    Measured from the largest entry, so that large a and small eps do not cancel.
     """
     lib = _library(a)
     a = a - lib.amax(a, axis=1, keepdims=True)
     theta = (_total(a) - eps) / a.shape[1]
-    while True:
+    for _ in range(200):
         r = _above(a, theta)
         new = theta + (_total(r) - eps) / (r > 0).sum(axis=1, keepdims=True).clip(1)
-        if not (new > theta + 1e-16 * abs(theta)).any():
-            return r
-        theta = lib.maximum(new, theta)
+        going = abs(new - theta) > 1e-15 * abs(theta)
+        if not going.any():
+            break
+        theta = lib.where(going, new, theta)
+    return r
 
 
 def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
@@ -288,7 +301,7 @@ def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
     lib = _library(a)
     top = lib.amax(a, axis=1, keepdims=True)
     a = a - top  # as above
-    low = lib.asarray(-top, dtype=lib.float64)
+    low = _cast(-top, lib.float64)
     high, theta = 0 * low, low
     close = eps * (3e-7 if a.dtype == lib.float32 else 1e-15)
     for _ in range(200):
@@ -307,27 +320,39 @@ def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
     return part
 
 
+def _length(v: Array) -> Array:
+    """The l2 norm of each row, float64 (batch, 1)."""
+    lib = _library(v)
+    if v.dtype == lib.float64:
+        return norm(v, 2)[:, None]
+    wide = _cast(v, lib.float64)  # in which the square of no float32 is too large or too small
+    return lib.sqrt((wide * wide).sum(axis=1, keepdims=True))
+
+
 def _shrink(a: Array, room: Array | None, eps: float) -> Array:
     """min(s a, room) with the s in (0, 1] that makes its l2 norm eps > 0, where min(a, room) is longer.
 
-    In t = s² the squared norm is concave and piecewise linear, so Newton's method rises to the root and stops after
-    finitely many steps. (Rows that are not longer may come out as anything.)
+    The squared norm is concave in t = s² and zero at 0, so the line through two points below the root meets eps² below
+    it too: secants rise to the root. (Rows that are not longer may come out as anything.)
     """
     lib = _library(a)
-    size = norm(a, 2)[:, None]
-    unit = a / lib.asarray(size, dtype=a.dtype).clip(1e-30)
+    size = _length(a).clip(float(lib.finfo(a.dtype).tiny))
+    unit = a / _cast(size, a.dtype)
     if room is None:
         return eps * unit
-    squares, most = unit * unit, (room / eps).clip(None, 1.0) ** 2  # where one entry alone is too long, it is the root
-    t = 0 * size + 1
-    while True:
-        capped = lib.asarray(squares * lib.asarray(t, dtype=a.dtype) >= most, dtype=a.dtype)
-        new = (1 - _total(capped * most)) / (1 - _total(capped * squares)).clip(1e-300)
-        rising = (new > t) & (new < 1e300)
-        more = (new > t * (1 + 1e-7)) & rising
-        t = lib.where(rising, new, t)
-        if not more.any():
-            return lib.minimum(eps * lib.asarray(lib.sqrt(t), dtype=a.dtype) * unit, room)
+    most = room / eps
+    close = 1 - (1e-6 if a.dtype == lib.float32 else 1e-14)
+    last = square = 0 * size  # t and the squared norm there
+    t = last + 1
+    for _ in range(100):
+        r = lib.minimum(unit * _cast(lib.sqrt(t), a.dtype), most)
+        now = _length(r) ** 2
+        rising = (now < close) & (now > square)
+        if not rising.any():
+            break
+        new = t + (1 - now) * (t - last) / (now - square).clip(1e-300)
+        last, square, t = lib.where(rising, t, last), lib.where(rising, now, square), lib.where(rising, new, t)
+    return eps * r
 
 
 def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: float) -> Array:
