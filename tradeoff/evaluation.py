@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tradeoff.attacks.ascent import Model, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.attacks.ascent import Model, ascend, check_batch, check_count, check_fits, check_logits, evaluating, look
 from tradeoff.attacks.draws import Draws
+from tradeoff.attacks.pgd import PGD
 from tradeoff.cells import Cell, Cells
 from tradeoff.files import read_json
 from tradeoff.outcomes import Outcomes, standing_before
 from tradeoff.passes import count_passes
-from tradeoff.perturbations import Union
+from tradeoff.perturbations import Linf, Union
 from tradeoff.progress import progress_bar
 
 
@@ -67,13 +68,13 @@ def evaluate(
         check_steady(model, x)
     columns = {"clean": None, **attacks}
     sets = ("", *(str(attack.S) for attack in attacks.values()))
-    seed = int(rng.integers(2**63))
+    task = describe_task(model, attacks, x, y, rng, cascade=cascade, unsteady=unsteady)
+    seed = task["seed"]
     correct = np.zeros((len(x), len(columns)), dtype=bool)
-    about = {**(about or {}), "seed": seed, "attacks": describe(attacks)}
+    about = {**(about or {}), "seed": seed, "attacks": task["attacks"]}
     Outcomes(correct, tuple(columns), sets)  # names that clash are an error now
 
     order = _by_content(x, y)
-    task = {"cascade": cascade} if run is None else _describe_task(model, attacks, x, y, order, seed, cascade, unsteady)
     chunk = chunk or _recorded_chunk(run) or calibrate_chunk(model, x)
     cells = Cells(run, task | {"chunk": chunk})
     about |= {"chunk": chunk, "cascade": cascade, "threads": torch.get_num_threads()}
@@ -106,7 +107,7 @@ def _attack(model: Model, name: str, attack, x: Tensor, y: Tensor, seed: int) ->
     """Which of the examples hold against the attack (None: unperturbed), bool (m,)."""
     if not len(x):
         return np.ones(0, dtype=bool)
-    device = _device(model)
+    device = device_of(model)
     points, labels = x.to(device), y.to(device)
     try:
         if attack:
@@ -117,22 +118,22 @@ def _attack(model: Model, name: str, attack, x: Tensor, y: Tensor, seed: int) ->
 
 
 def calibrate_chunk(model: Model, x: np.ndarray | Tensor, seconds: float = 2.0) -> int:
-    """The number of examples at a time that the model passes fastest, forward and backward.
+    """The number of examples at a time that a short attack on the model takes fastest.
 
-    Doubles the number from 25 on while that makes it faster, for about `seconds` at most; of sizes within 5 % of the
-    best it takes the smallest, which needs the least memory. 50 examples or fewer are one chunk, and not measured. On a
-    CPU, networks as small as `small_cnn` are fastest at about 50 to 100: larger activations leave its cache.
+    Doubles the number from 25 on while that does not make it slower, for about `seconds` at most, and takes the largest
+    that is within 10 % of the best: examples that break leave an attack, and chunks shrink. 50 examples or fewer are
+    one chunk, and not measured. On a CPU, networks as small as `small_cnn` are fastest at about 100 to 200: the large
+    activations of more leave its cache.
     """
     x = _on_cpu(x)
     if len(x) <= 50:
         return len(x)
-    device, began, cost = _device(model), time.perf_counter(), {}
+    began, cost, size = time.perf_counter(), {}, 25
     with evaluating(model):
-        size = 25
         while size < 2 * len(x):
-            points = x[:size].to(device)
+            points = x[:size].to(device_of(model))
             try:
-                cost[size] = min(_pass_seconds(model, points) for _ in range(4)) / len(points)
+                cost[size] = min(_seconds_of_steps(model, points) for _ in range(3)) / len(points)
             except torch.cuda.OutOfMemoryError:
                 if not cost:
                     raise
@@ -140,15 +141,16 @@ def calibrate_chunk(model: Model, x: np.ndarray | Tensor, seconds: float = 2.0) 
             if cost[size] > 1.2 * min(cost.values()) or time.perf_counter() - began > seconds:
                 break
             size *= 2
-    return min(size for size in cost if cost[size] <= 1.05 * min(cost.values()))
+    return max(size for size in cost if cost[size] <= 1.1 * min(cost.values()))
 
 
-def _pass_seconds(model: Model, points: Tensor) -> float:
+def _seconds_of_steps(model: Model, points: Tensor) -> float:
+    """The time of a few steps that go nowhere."""
+    labels = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    steps = PGD(Linf(0), steps=4, box=None, early_stop=False)
     began = time.perf_counter()
-    with torch.enable_grad():
-        points = points.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(model(points).sum(), points)
-    float(gradient.sum())  # waits for a device that computes while Python goes on
+    found = ascend(model, points, labels, Draws(range(len(points))), [steps], steps=4, box=None, early_stop=False)
+    float(found.loss.sum())  # waits for a device that computes while Python goes on
     return time.perf_counter() - began
 
 
@@ -170,7 +172,7 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
         check_batch(x, y, attack.box)
         for S in attack.S.sets if isinstance(attack.S, Union) else [attack.S]:
             check_fits(S, x, attack.box)
-    few = x[:8].to(_device(model))
+    few = x[:8].to(device_of(model))
     try:
         with evaluating(model), torch.no_grad():
             logits = model(few)
@@ -185,7 +187,7 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
 def check_steady(model: Model, x: Tensor) -> None:
     """ValueError unless the model's answers to eight examples are finite, the same when asked again, and the same, up
     to rounding, for an example alone."""
-    few = x[:8].to(_device(model))
+    few = x[:8].to(device_of(model))
     with evaluating(model), torch.no_grad():
         first, again, alone = model(few), model(few), model(few[:1])
     if not torch.isfinite(first).all():
@@ -226,7 +228,8 @@ def _on_cpu(v: np.ndarray | Tensor) -> Tensor:
     return v.detach().cpu() if isinstance(v, Tensor) else torch.from_numpy(np.array(v))
 
 
-def _device(model: Model) -> torch.device:
+def device_of(model: Model) -> torch.device:
+    """Where the model's first parameter or buffer is; the CPU for a model without."""
     if isinstance(model, nn.Module):
         for tensor in (*model.parameters(), *model.buffers()):
             return tensor.device
@@ -236,39 +239,39 @@ def _device(model: Model) -> torch.device:
 # ---- what a run is of
 
 
-def _by_content(x: Tensor, y: Tensor) -> np.ndarray:
-    """An order of the examples that does not depend on theirs, (n,) int64."""
-    return np.array(sorted(range(len(x)), key=_keys(x, y).__getitem__), dtype=np.int64)
-
-
-def _keys(x: Tensor, y: Tensor) -> list[bytes]:
-    labels = y.tolist()
-    rows = (np.ascontiguousarray(row).tobytes() for row in x.numpy())
-    return [hashlib.blake2b(row, key=f"{y}".encode()).digest() for row, y in zip(rows, labels, strict=True)]
-
-
-def _describe_task(model: nn.Module, attacks: Mapping, x, y, order, seed: int, cascade: bool, unsteady: bool) -> dict:
-    """All that the cells of a run follow from, but the chunk size. Weights and data go by their digests; what else a
-    model is shows in its answers to the first eight examples."""
+def describe_task(
+    model: Model, attacks: Mapping, x: Tensor, y: Tensor, rng: np.random.Generator, *, cascade: bool, unsteady: bool
+) -> dict:
+    """All that an evaluation follows from, but for its chunk size, as JSON data. Weights and examples go by their
+    digests, and what else a model is by its answers to a few of the examples; the seed is drawn from `rng`."""
     weights, data = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
+    for name, tensor in model.state_dict().items() if isinstance(model, nn.Module) else ():
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         weights.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     data.update(f"{x.dtype} {tuple(x.shape)}".encode())
-    keys = _keys(x, y)
-    for i in order:
-        data.update(keys[i])
+    data.update(b"".join(sorted(_digests(x, y))))
     with evaluating(model), torch.no_grad():
-        logits = model(x[order[:8]].to(_device(model))).double().cpu()
+        answers = model(x[_by_content(x, y)[:8]].to(device_of(model))).double().cpu()
     return {
         "weights": weights.hexdigest(),
-        "answers of the model": None if unsteady else logits.tolist(),
+        "answers of the model": None if unsteady else answers.tolist(),
         "data": data.hexdigest(),
         "attacks": describe(attacks),
-        "seed": seed,
+        "seed": int(rng.integers(2**63)),
         "cascade": cascade,
         "unsteady": unsteady,
     }
+
+
+def _by_content(x: Tensor, y: Tensor) -> np.ndarray:
+    """An order of the examples that does not depend on theirs, int64 (n,)."""
+    return np.array(sorted(range(len(x)), key=_digests(x, y).__getitem__))
+
+
+def _digests(x: Tensor, y: Tensor) -> list[bytes]:
+    """One for each example and its label."""
+    rows = (np.ascontiguousarray(row).tobytes() for row in x.numpy())
+    return [hashlib.blake2b(row, key=b"%d" % label).digest() for row, label in zip(rows, y.tolist(), strict=True)]
 
 
 def _recorded_chunk(run: str | Path | None) -> int | None:
