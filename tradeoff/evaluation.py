@@ -80,19 +80,14 @@ def evaluate(
     about |= {"chunk": chunk, "cascade": cascade, "threads": torch.get_num_threads()}
     tried = np.zeros_like(correct)
     seconds, passes = Counter(), {name: Counter(forward=0, backward=0) for name in columns}
-    with progress_bar(correct.size, progress) as bar, evaluating(model), count_passes(model) as counter:
+    with progress_bar(correct.size, progress) as bar, evaluating(model):
         for k, (name, attack) in enumerate(columns.items()):
             for i in range(0, len(x), chunk):
                 rows = order[i : i + chunk]
                 if (name, i // chunk) not in cells:
-                    try_on = standing_before(correct[rows], sets, k) if cascade and attack else np.ones(len(rows), bool)
-                    counter.clear()
-                    began = time.perf_counter()
-                    hold = _attack(model, name, attack, x[rows[try_on]], y[rows[try_on]], seed)
-                    took = round(time.perf_counter() - began, 6)
-                    result = np.zeros(len(rows), dtype=bool)
-                    result[try_on] = hold
-                    cells.add(name, i // chunk, Cell(result, try_on, counter["forward"], counter["backward"], took))
+                    spare = cascade and attack is not None
+                    trying = standing_before(correct[rows], sets, k) if spare else np.ones(len(rows), dtype=bool)
+                    cells.add(name, i // chunk, _cell(model, name, attack, x[rows], y[rows], trying, seed))
                 cell = cells[name, i // chunk]
                 correct[rows, k], tried[rows, k] = cell.correct, cell.tried
                 passes[name].update(forward=cell.forward, backward=cell.backward)
@@ -103,18 +98,20 @@ def evaluate(
     return Outcomes(correct, tuple(columns), sets, about, tried)
 
 
-def _attack(model: Model, name: str, attack, x: Tensor, y: Tensor, seed: int) -> np.ndarray:
-    """Which of the examples hold against the attack (None: unperturbed), bool (m,)."""
-    if not len(x):
-        return np.ones(0, dtype=bool)
-    device = device_of(model)
-    points, labels = x.to(device), y.to(device)
-    try:
-        if attack:
-            points = attack(model, points, labels, Draws.for_examples(x.numpy(), seed, name))
-        return ~look(model, points, labels, "margin").broken.cpu().numpy()
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+def _cell(model: nn.Module, name: str, attack, x: Tensor, y: Tensor, trying: np.ndarray, seed: int) -> Cell:
+    """What the attack (None: no perturbation) does to those of the examples that it is to try."""
+    began, device = time.perf_counter(), device_of(model)
+    correct = np.zeros(len(x), dtype=bool)
+    with count_passes(model) as passes:
+        if trying.any():
+            points, labels = x[trying].to(device), y[trying].to(device)
+            try:
+                if attack is not None:
+                    points = attack(model, points, labels, Draws.for_examples(x[trying].numpy(), seed, name))
+                correct[trying] = ~look(model, points, labels, "margin").broken.cpu().numpy()
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    return Cell(correct, trying, passes["forward"], passes["backward"], round(time.perf_counter() - began, 6))
 
 
 def calibrate_chunk(model: Model, x: np.ndarray | Tensor, seconds: float = 2.0) -> int:
@@ -186,14 +183,14 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
 
 def check_steady(model: Model, x: Tensor) -> None:
     """ValueError unless the model's answers to eight examples are finite, the same when asked again, and the same, up
-    to rounding, for an example alone."""
+    to rounding, in a batch of half as many."""
     few = x[:8].to(device_of(model))
     with evaluating(model), torch.no_grad():
-        first, again, alone = model(few), model(few), model(few[:1])
+        first, again, fewer = model(few), model(few), model(few[: (len(few) + 1) // 2])
     if not torch.isfinite(first).all():
         raise ValueError("the model returns NaN or infinite logits: check its weights and its input")
     slack = 1e-3 * float(first.abs().max()) + 1e-6
-    for other, what in ((again, "when asked again"), (alone, "in another batch")):
+    for other, what in ((again, "when asked again"), (fewer, "in another batch")):
         off = float((other - first[: len(other)]).abs().max())
         if not off <= slack:
             raise ValueError(f"the model's answer to the same input differs by {off:.3g} {what}: is it randomised, or "
