@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tradeoff.attacks.ascent import Model, ascend, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.attacks.ascent import Model, check_batch, check_count, check_fits, check_logits, evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.cells import Cell, Cells
@@ -144,10 +144,9 @@ def calibrate_chunk(model: Model, x: np.ndarray | Tensor, seconds: float = 2.0) 
 def _seconds_of_steps(model: Model, points: Tensor) -> float:
     """The time of a few steps that go nowhere."""
     labels = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-    steps = PGD(Linf(0), steps=4, box=None, early_stop=False)
+    attack, draws = PGD(Linf(0), steps=4, box=None, early_stop=False), Draws(range(len(points)))
     began = time.perf_counter()
-    found = ascend(model, points, labels, Draws(range(len(points))), [steps], steps=4, box=None, early_stop=False)
-    float(found.loss.sum())  # waits for a device that computes while Python goes on
+    float(attack(model, points, labels, draws).sum())  # which waits for a device that computes while Python goes on
     return time.perf_counter() - began
 
 
@@ -175,7 +174,10 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
             logits = model(few)
     except Exception as error:  # anyone's model may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}: {reason}") from error
+        own = {part.dtype for part in model.parameters()} if isinstance(model, nn.Module) else ()
+        hint = "" if not own or few.dtype in own else f" (its weights are {', '.join(map(str, own))})"
+        raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}{hint}: {reason}"
+                         ) from error  # fmt: skip
     if not isinstance(logits, Tensor):
         raise ValueError(f"the model returns a {type(logits).__name__}, but must return logits (batch, classes ≥ 2)")
     check_logits(logits, y)

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
     else:
-        print(f"\n{_text(report, 'txt')}\n{_paragraph(report)}\nwritten to {request.out}")
+        print(f"\n{_text(report, 'txt')}\n{_prose(report)}\nwritten to {request.out}")
     return 0
 
 
@@ -254,7 +254,10 @@ def _masking(request: _Request, seed: int) -> dict | None:
     if masking_report is None:
         return None
     x, y = (part[:200].to(device_of(request.model)) for part in (request.x, request.y))
-    found = masking_report(request.model, x, y, request.sets, np.random.default_rng(seed))
+    try:
+        found = masking_report(request.model, x, y, request.sets, np.random.default_rng(seed), box=request.box)
+    except ValueError as error:  # no ball among the sets, or no example that is classified correctly
+        return {"verdict": "unknown", "lines": [str(error)]}
     return {"verdict": found.verdict, "lines": found.lines()}
 
 
@@ -318,8 +321,7 @@ def verdict(report: Mapping) -> list[str]:
         said.append(f"WARNING: attacks broke examples that were certified on {', '.join(wrong)}: the certificate or "
                     "the attack has a bug, please report it.")  # fmt: skip
     if report["masking"]:
-        lines = report["masking"]["lines"] if report["masking"]["verdict"] != "sound" else []
-        said.append(f"Gradients look {report['masking']['verdict']}{': ' * bool(lines)}{'; '.join(lines)}.")
+        said.append(_MASKING[report["masking"]["verdict"]])
     if report["chunks"]:
         chunks = report["chunks"]
         shares = " % against ".join(tables.percent(share) for share in reversed(chunks["union"]))
@@ -327,6 +329,15 @@ def verdict(report: Mapping) -> list[str]:
                     f"{chunks['cells']} outcomes differ, and the union is {shares} %.")  # fmt: skip
     said += [f"Note: {note}." for note in report["notes"]]
     return said
+
+
+_MASKING = {
+    "sound": "The gradients that the attacks follow look sound.",
+    "suspect": "The gradients that the attacks follow are suspect: the truth may lie well below, for the reasons below.",
+    "masked": "WARNING: the gradients are masked. Attacks that follow them are misled, and the truth may lie far below, "
+    "for the reasons below.",
+    "unknown": "Whether the gradients are masked could not be told, for the reason below.",
+}
 
 
 def _credit(gains: list[dict]) -> list[str]:
@@ -365,7 +376,7 @@ def _write(outcomes: Outcomes, report: dict, request: _Request) -> None:
         outcomes.save(out / "outcomes")
         for style in tables.STYLES:
             _write_text(out / f"table.{style}", _text(report, style))
-        _write_text(out / "verdict.txt", _paragraph(report))
+        _write_text(out / "verdict.txt", _prose(report))
         _draw(report, out)
         write_json(out / "report.json", report)
     except OSError as error:
@@ -379,8 +390,9 @@ def _text(report: Mapping, style: str) -> str:
     return f"{make(*tables.of_sets(report['table']))}\n\n{make(*tables.of_gains(report['gains']))}\n"
 
 
-def _paragraph(report: Mapping) -> str:
-    return textwrap.fill(" ".join(report["verdict"]), 100, break_long_words=False) + "\n"
+def _prose(report: Mapping) -> str:
+    text = textwrap.fill(" ".join(report["verdict"]), 100, break_long_words=False) + "\n"
+    return text + "\n" + "\n".join(report["masking"]["lines"]) + "\n" if report["masking"] else text
 
 
 def _write_text(path: Path, text: str) -> None:
