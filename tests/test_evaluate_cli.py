@@ -23,6 +23,7 @@ from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import parse
 from tradeoff.report import main
 from tradeoff.training import save_weights
+from tradeoff.verdict import verdict
 
 SETS = "linf:0.1 | l1:1"
 REPORT = ["outcomes.json", "outcomes.npz", "plot.pdf", "plot.png", "report.json", "run", "table.md", "table.tex",
@@ -107,8 +108,8 @@ def test_files_and_numbers(here, capsys):
     for style in ("md", "tex"):
         assert f"{100 * outcomes.union():.1f}" in Path(f"out/table.{style}").read_text()
     assert Path("out/plot.pdf").read_bytes()[:5] == b"%PDF-" and Path("out/plot.png").read_bytes()[1:4] == b"PNG"
-    verdict = " ".join(written["verdict"])
-    assert "evaluated in eval mode" in verdict and "upper bounds" in verdict
+    said = " ".join(written["verdict"])
+    assert "evaluated in eval mode" in said and "upper bounds" in said
 
 
 def test_json_alone_on_standard_output(here, capsys):
@@ -156,8 +157,8 @@ def test_checkpoints_of_our_training(here, capsys):
     request = {"entry": None, "data": "digits", "n": "100", "sets": "linf:0.01"}
     assert run(checkpoint="w.safetensors", **request) == 0
     assert run(checkpoint="nameless.safetensors", model="small_cnn", **request) == 0  # the same evaluation
-    verdict = Path("out/verdict.txt").read_text()
-    assert "close to chance among 10 classes" in " ".join(verdict.split())
+    text = Path("out/verdict.txt").read_text()
+    assert "close to chance among 10 classes" in " ".join(text.split())
     (here.folder / "cut.safetensors").write_bytes((here.folder / "w.safetensors").read_bytes()[:1000])
     torch.save(model.state_dict(), "w.pt")
     for change, message in [
@@ -226,7 +227,8 @@ def test_wrong_requests(change, message, here, capsys):
 def test_wrong_data(x, y, message, here, capsys):
     arrays = {
         "x": here.x, "y": here.y, "bytes": (here.x * 255).astype(np.uint8), "normalised": (here.x - 0.13) / 0.31,
-        "doubles": here.x.astype(np.float64), "NaN": np.where(here.x > 0.9, np.nan, here.x), "one too many": here.y + 1, "short": here.y[1:],
+        "doubles": here.x.astype(np.float64),
+        "NaN": np.where(here.x > 0.9, np.nan, here.x), "one too many": here.y + 1, "short": here.y[1:],
         "floats": here.y.astype(np.float32), "objects": np.array([{}] * 70, dtype=object),
     }  # fmt: skip
     np.savez("data.npz", x=arrays[x], **({"y": arrays[y]} if y else {}))
@@ -328,8 +330,8 @@ def test_masking_is_reported(here, monkeypatch):
     module(monkeypatch, "tradeoff.masking", masking_report=masking_report)
     assert run() == 0 and run() == 0
     assert asked == [(70, SETS, (0.0, 1.0))]
-    verdict = Path("out/verdict.txt").read_text()
-    assert "WARNING: the gradients are masked" in verdict and verdict.endswith("\n9 of 10 gradients are zero\n")
+    text = Path("out/verdict.txt").read_text()
+    assert "WARNING: the gradients are masked" in text and text.endswith("\n9 of 10 gradients are zero\n")
     assert run(sets="linf:0.2 | l1:1", out="unknown") == 0
     assert Path("unknown/verdict.txt").read_text().endswith("\nno example is classified correctly\n")
 
@@ -422,7 +424,7 @@ def test_verdict_by_hand():
 
     table = {"clean": entry("clean", 0.98), "linf:0.3": entry("linf", 0.9, 0.5), "l1:10": entry("l1", 0.07, 0.02),
              "union": entry("union", 0.04, 0.01), "average": {"family": "average", "accuracy": 0.485}}  # fmt: skip
-    said = report.verdict({"data": "first 100 digits", "classes": 10, "table": table, "masking": None, "chunks": None,
+    said = verdict({"data": "first 100 digits", "classes": 10, "table": table, "masking": None, "chunks": None,
                            "gains": [gain("a", 70, 70), gain("b", 0, 0), gain("c", 24, 24)], "notes": []})  # fmt: skip
     assert said == [
         "Of the first 100 digits, 98.0 % (95 % interval 97.0 to 99.0) are classified correctly.",

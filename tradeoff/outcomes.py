@@ -127,12 +127,16 @@ class Outcomes:
         found = binomtest(int(standing.sum()), len(standing)).proportion_ci(confidence, method="exact")
         return float(found.low), float(found.high)
 
+    def rows(self) -> dict[str, tuple[str, ...]]:
+        """What a table shows, by name, and the sets that each row is the accuracy under: nothing, each set, all."""
+        sets = {name: (name,) for name in self.set_names if "|" not in name}
+        return {"clean": (), **sets, "union": self._unmixed}
+
     def table(self) -> dict[str, dict]:
         """Clean, each set and union: accuracy and its 95 % interval; and the average accuracy."""
-        sets = {name: (name,) for name in self.set_names if "|" not in name}
-        rows = {"clean": (), **sets, "union": self._unmixed}
         numbers = {
-            row: {"accuracy": self.accuracy(*names), "interval": self.interval(*names)} for row, names in rows.items()
+            row: {"accuracy": self.accuracy(*names), "interval": self.interval(*names)}
+            for row, names in self.rows().items()
         }
         return numbers | {"average": {"accuracy": self.average()}}
 

@@ -27,6 +27,7 @@ from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import parse
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device, load_checkpoint, load_entry, load_images
+from tradeoff.verdict import verdict
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -234,17 +235,14 @@ def _optional(module: str, name: str):
 def _certify(request: _Request, outcomes: Outcomes) -> dict[str, list[bool] | None]:
     """For each set that is attacked the examples known to stand, None where no certificate applies."""
     certify = _optional("tradeoff.certify", "certify")
-    certified = {}
-    for S in dict.fromkeys(outcomes.sets[1:]):
-        certified[S] = None
-        if certify and "|" not in S:
-            x, y = (part.to(device_of(request.model)) for part in (request.x, request.y))
-            try:
-                with evaluating(request.model):
-                    found = certify(request.model, x, y, parse(S), box=request.box)
-            except ValueError:
-                continue  # of an architecture or a set that it does not support
-            certified[S] = torch.as_tensor(found).tolist()
+    certified = dict.fromkeys(S for S in outcomes.sets[1:] if "|" not in S)
+    x, y = (part.to(device_of(request.model)) for part in (request.x, request.y))
+    for S in certified if certify else ():
+        try:
+            with evaluating(request.model):
+                certified[S] = torch.as_tensor(certify(request.model, x, y, parse(S), box=request.box)).tolist()
+        except ValueError:
+            pass  # an architecture or a set that it does not support
     return certified
 
 
@@ -263,25 +261,15 @@ def _masking(request: _Request, seed: int) -> dict | None:
 
 def _table(outcomes: Outcomes, certified: Mapping) -> dict[str, dict]:
     """`Outcomes.table` with the sets written out, and the share of examples known to stand under each."""
-    table = {}
-    proofs = {}
-    for family, entry in outcomes.table().items():
-        members = [S for S in dict.fromkeys(outcomes.sets[1:]) if parse(S).name == family]
-        if members:
-            known = [certified[S] for S in members]
-            proofs[family] = None if None in known else np.all(known, axis=0) & outcomes.standing()
-        table[", ".join(members) or family] = {"family": family, **entry}
-    plain = [proof for family, proof in proofs.items() if "+" not in family]
-    if plain and all(proof is not None for proof in plain):
-        proofs["union"] = np.all(plain, axis=0)
-    for entry in table.values():
-        proof = proofs.get(entry["family"])
-        entry["certified"] = None if proof is None else float(proof.mean())
-        if proof is not None:
-            names = outcomes.set_names if entry["family"] == "union" else (entry["family"],)
-            names = [name for name in names if entry["family"] != "union" or "+" not in name]
-            entry["contradicted"] = int((proof & ~outcomes.standing(*names)).sum())
-    return table
+    numbers, table = outcomes.table(), {}
+    for row, names in outcomes.rows().items():
+        members = [S for S in certified if parse(S).name in names]
+        entry = {"family": row, **numbers[row], "certified": None}
+        if members and all(certified[S] is not None for S in members):
+            stand = outcomes.standing() & np.all([certified[S] for S in members], axis=0)
+            entry |= {"certified": float(stand.mean()), "contradicted": int((stand & ~outcomes.standing(*names)).sum())}
+        table[row if row in ("clean", "union") else ", ".join(members)] = entry
+    return table | {"average": {"family": "average", **numbers["average"], "certified": None}}
 
 
 def _compare_chunks(request: _Request, options, outcomes: Outcomes, data: str) -> dict:
@@ -293,72 +281,6 @@ def _compare_chunks(request: _Request, options, outcomes: Outcomes, data: str) -
     return {"sizes": [chunk, half], "cells": differs.size, "differing": int(differs.sum()),
             "examples": np.flatnonzero(differs.any(axis=1)).tolist(),
             "union": [outcomes.union(), again.union()]}  # fmt: skip
-
-
-def verdict(report: Mapping) -> list[str]:
-    """What the report says, in sentences."""
-    table, gains = report["table"], report["gains"]
-    sets = {name: entry for name, entry in table.items() if entry["family"] not in ("clean", "union", "average")}
-    clean, union = table["clean"], table["union"]
-    said = [f"Of the {report['data']}, {_share(clean)} are classified correctly."]
-    if clean["accuracy"] < 2 / report["classes"]:
-        said.append(f"That is close to chance among {report['classes']} classes: does the model want inputs that are "
-                    "normalised? Put the normalisation inside it.")  # fmt: skip
-    if sets:
-        weakest = min(sets, key=lambda name: sets[name]["accuracy"])
-        said.append(f"Under attack it is weakest on {weakest}, where {_share(sets[weakest])} stand.")
-        lost = [100 * (entry["accuracy"] - union["accuracy"]) for entry in (clean, sets[weakest])]
-        said.append(f"Under the worst set for each example {_share(union)} stand: {lost[0]:.1f} points less than "
-                    f"unperturbed, and {lost[1]:.1f} less than on the weakest set alone.")  # fmt: skip
-    if union["certified"] is not None:
-        said.append(f"At least {tables.percent(union['certified'])} % are certified to stand under all of them, so "
-                    "the truth lies between the two.")  # fmt: skip
-    else:
-        said.append("Attacks can miss what breaks an example: these are upper bounds of the true accuracies.")
-    said += _credit(gains)
-    wrong = [f"{name} ({entry['contradicted']})" for name, entry in table.items() if entry.get("contradicted")]
-    if wrong:
-        said.append(f"WARNING: attacks broke examples that were certified on {', '.join(wrong)}: the certificate or "
-                    "the attack has a bug, please report it.")  # fmt: skip
-    if report["masking"]:
-        said.append(_MASKING[report["masking"]["verdict"]])
-    if report["chunks"]:
-        chunks = report["chunks"]
-        shares = " % against ".join(tables.percent(share) for share in reversed(chunks["union"]))
-        said.append(f"In chunks of {chunks['sizes'][1]} instead of {chunks['sizes'][0]}, {chunks['differing']} of "
-                    f"{chunks['cells']} outcomes differ, and the union is {shares} %.")  # fmt: skip
-    said += [f"Note: {note}." for note in report["notes"]]
-    return said
-
-
-_MASKING = {
-    "sound": "The gradients that the attacks follow look sound.",
-    "suspect": "The gradients that the attacks follow are suspect: the truth may lie well below, for the reasons below.",
-    "masked": "WARNING: the gradients are masked. Attacks that follow them are misled, and the truth may lie far below, "
-    "for the reasons below.",
-    "unknown": "Whether the gradients are masked could not be told, for the reason below.",
-}
-
-
-def _credit(gains: list[dict]) -> list[str]:
-    """Which attacks mattered, by what they broke first."""
-    if not gains:
-        return []
-    total = sum(gain["union"] for gain in gains)
-    useful = sorted((gain for gain in gains if gain["union"]), key=lambda gain: -gain["union"])
-    idle = sum(not gain["broken"] for gain in gains)
-    first = ", ".join(f"{gain['attack']} {gain['union']}" for gain in useful[:5])
-    more = f" and {len(useful) - 5} more attacks the rest" if len(useful) > 5 else ""
-    said = [f"Of the {total} examples broken, the first to break them were: {first}{more}."] if total else []
-    passes = sum(gain["passes"] for gain in gains)
-    said.append(f"{idle} of {len(gains)} attacks broke nothing that attacks before them had not; all together cost "
-                f"{passes:.0f} forward and backward passes of each example.")  # fmt: skip
-    return said
-
-
-def _share(entry: Mapping) -> str:
-    low, high = (tables.percent(end) for end in entry["interval"])
-    return f"{tables.percent(entry['accuracy'])} % (95 % interval {low} to {high})"
 
 
 def _classes(request: _Request) -> int:
