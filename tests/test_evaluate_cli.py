@@ -149,6 +149,14 @@ def test_what_is_there_is_not_replaced_unasked(here, capsys):
     assert run(seed="1") == 0
 
 
+def test_outcomes_of_somebody_else_are_left_alone(here, capsys):
+    Path("out").mkdir()
+    Path("out/outcomes.json").write_text("{}")
+    assert run() == 2 and "holds outcomes that are not of this command" in capsys.readouterr().err
+    assert Path("out/outcomes.json").read_text() == "{}"
+    assert run("--force") == 0
+
+
 def test_checkpoints_of_our_training(here, capsys):
     model = build("small_cnn", 3)
     about = {"experiment": "Experiment(data='digits', model='small_cnn', attacks=())"}
@@ -389,7 +397,6 @@ def test_a_full_disk(where, here, monkeypatch, capsys):
         assert run() == 1
     error = capsys.readouterr().err
     assert "error: cannot write the report to out (No space left on device): make room" in error
-    assert not Path("out/report.json").exists()
     monkeypatch.setattr("tradeoff.evaluation._cell", None)
     assert run() == 0 and sorted(os.listdir("out")) == REPORT
 

@@ -164,6 +164,10 @@ def _check_there(out: Path, run: Path, declared: dict, chunk: int | None) -> Non
         if report.exists():
             there = read_json(report)
             check_same_task(report, there.get("declared") if isinstance(there, dict) else None, declared)
+        elif (out / "outcomes.json").exists():
+            raise ValueError(
+                f"{out} holds outcomes that are not of this command: choose another folder, or delete them"
+            )
         if task.exists():
             check_same_task(task, read_json(task), declared)
     except ValueError as error:
@@ -292,15 +296,15 @@ def _classes(request: _Request) -> int:
 
 
 def _write(outcomes: Outcomes, report: dict, request: _Request) -> None:
-    """All files of the report, the report itself last. OSError that says what is safe when the disk takes no more."""
+    """All files, the report itself first: it claims the folder. OSError that says what is safe when the disk is full."""
     out = request.out
     try:
+        write_json(out / "report.json", report)
         outcomes.save(out / "outcomes")
         for style in tables.STYLES:
             _write_text(out / f"table.{style}", _text(report, style))
         _write_text(out / "verdict.txt", _prose(report))
         _draw(report, out)
-        write_json(out / "report.json", report)
     except OSError as error:
         raise OSError(f"cannot write the report to {out} ({error.strerror or error}): make room, and the same command "
                       f"goes on; its results are kept in {request.run}") from error  # fmt: skip
