@@ -14,10 +14,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
 
 from tradeoff import report, tables
 from tradeoff.attacks.suites import suite
 from tradeoff.evaluation import evaluate
+from tradeoff.figures.style import paper_style
 from tradeoff.models import build
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import parse
@@ -28,6 +30,7 @@ from tradeoff.verdict import verdict
 SETS = "linf:0.1 | l1:1"
 REPORT = ["outcomes.json", "outcomes.npz", "plot.pdf", "plot.png", "report.json", "run", "table.md", "table.tex",
           "table.txt", "verdict.txt"]  # fmt: skip
+DRAW = report._draw
 MODULE = """
 import torch
 from torch import nn
@@ -55,6 +58,7 @@ class Noisy(nn.Module):
 def here(tmp_path, monkeypatch):
     """A folder with somebody's module `theirs` and file `data.npz`, labelled mostly as the model would."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "_draw", lambda *_: None)  # a second each; the tests that look for plots bring it back
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
     (tmp_path / "theirs.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -86,7 +90,8 @@ def run(*more, **changes):
 # The report
 
 
-def test_files_and_numbers(here, capsys):
+def test_files_and_numbers(here, monkeypatch, capsys):
+    monkeypatch.setattr(report, "_draw", DRAW)
     assert run() == 0
     assert sorted(os.listdir("out")) == REPORT
     printed = capsys.readouterr()
@@ -392,6 +397,7 @@ def test_a_full_disk(where, here, monkeypatch, capsys):
     def full(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
+    monkeypatch.setattr(report, "_draw", DRAW)
     with monkeypatch.context() as patch:
         patch.setattr(where, full)
         assert run() == 1
@@ -445,6 +451,24 @@ def test_verdict_by_hand():
     ]
 
 
+@pytest.mark.parametrize("certified", [None, 0.02])
+def test_the_plot_shows_intervals_and_certificates(certified):
+    with_interval = {"accuracy": 0.5, "interval": [0.4, 0.7], "certified": certified}
+    table = {
+        name: {"family": family, **with_interval}
+        for name, family in (("clean", "clean"), ("l3:1", "l3"), ("linf:1 + l1:2", "linf+l1"), ("union", "union"))
+    }
+    with paper_style():
+        figure = report.draw({"table": table | {"average": {"family": "average", "accuracy": 0.5}}, "data": "digits",
+                              "model": "m", "suite": "quick"})  # fmt: skip
+    (ax,) = figure.axes
+    heights = [patch.get_height() for patch in ax.patches]
+    assert heights == ([50.0] * 4 if certified is None else [50.0, 2.0] * 4)
+    assert [text.get_text() for text in ax.get_xticklabels()] == list(table)
+    assert ax.get_title("left") == ("hatched: certified" if certified else "")
+    plt.close(figure)
+
+
 def test_tables_are_rectangular():
     header, rows = tables.of_sets({"clean": {"accuracy": 0.5, "interval": [0.25, 0.75]}, "average": {"accuracy": 1.0}})
     assert rows == [["clean", "–", "50.0", "25.0–75.0"], ["average", "–", "100.0", "–"]]
@@ -482,3 +506,10 @@ def test_the_command_runs_under_its_name():
     found = subprocess.run([sys.executable, "-W", "error", "-m", "tradeoff.evaluate", "--help"], capture_output=True,
                            text=True, check=True, timeout=100)  # fmt: skip
     assert found.stdout.startswith("usage: python -m tradeoff.evaluate")
+
+
+def test_without_matplotlib_there_is_no_plot(here, monkeypatch, capsys):
+    monkeypatch.setattr(report, "_draw", DRAW)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run() == 0 and "no plot, as matplotlib is missing" in capsys.readouterr().err
+    assert sorted(os.listdir("out")) == [name for name in REPORT if "plot" not in name]

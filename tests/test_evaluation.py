@@ -385,7 +385,10 @@ def test_passes_are_counted(task):
     """A climb of k steps without early stopping: k gradients, and forward k + 1 of the walk, one of x itself, one of
     the result, and eight examples of each chunk at the door."""
     model, x, y = task
-    attacks = {"linf": PGD(Linf(0.1), 5, restarts=2, early_stop=False), "rt": GridSearch(RotationTranslation(1, 0))}
+    attacks = {
+        "linf": PGD(Linf(0.1), 5, restarts=2, early_stop=False),
+        "rt": RandomSearch(RotationTranslation(1, 9), 4),
+    }
     outcomes = evaluate(model, attacks, x, y, rng(), chunk=15)
     assert outcomes.about["passes"]["clean"] == {"forward": 30, "backward": 0}
     assert outcomes.about["passes"]["linf"] == {"forward": 30 * (2 * 6 + 2) + 2 * 8, "backward": 30 * 2 * 5}

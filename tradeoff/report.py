@@ -296,7 +296,7 @@ def _classes(request: _Request) -> int:
 
 
 def _write(outcomes: Outcomes, report: dict, request: _Request) -> None:
-    """All files, the report itself first: it claims the folder. OSError that says what is safe when the disk is full."""
+    """All files, the report first: it claims the folder. OSError that says what is safe when the disk is full."""
     out = request.out
     try:
         write_json(out / "report.json", report)
@@ -356,11 +356,9 @@ def draw(report: Mapping):
     figure, ax = plt.subplots(figsize=(PAGE, 2.6))
     for at, entry in enumerate(entries.values()):
         family = entry["family"]
-        colour = (
-            "#BBBBBB" if family == "clean" else COLOURS.get("affine" if "+" in family else family, COLOURS["average"])
-        )
+        colour = COLOURS.get("affine" if "+" in family else family, COLOURS["average"])
         value, low, high = (100 * share for share in (entry["accuracy"], *entry["interval"]))
-        ax.bar(at, value, 0.6, color=colour)
+        ax.bar(at, value, 0.6, color=colour if family != "clean" else "#BBBBBB")
         ax.errorbar(at, value, yerr=[[value - low], [high - value]], fmt="none", ecolor="black", lw=0.8, capsize=3)
         ax.annotate(f"{value:.1f}", (at, high), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7)
         if entry["certified"]:
@@ -372,6 +370,8 @@ def draw(report: Mapping):
     ax.set_ylim(0, 108)
     ax.set_yticks(range(0, 101, 20))
     ax.set_title(report["data"], loc="right", color="0.35")
+    if any(entry["certified"] for entry in entries.values()):
+        ax.set_title("hatched: certified", loc="left", color="0.35")
     ax.set_xlabel(f"{report['model'][-60:]}, suite {report['suite']}")
     return figure
 
