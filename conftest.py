@@ -10,6 +10,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+collect_ignore = ["tradeoff/evaluate.py"]  # a command that stands aside for the function of its name
+
 # The same examples every time: a failure must be everyone's.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")

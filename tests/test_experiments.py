@@ -191,7 +191,7 @@ def test_interrupted_training_goes_on(step, done, tiny, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    "break_at", ["tradeoff.evaluation.look", "numpy.savez_compressed", "tradeoff.evaluation.write_json"]
+    "break_at", ["tradeoff.evaluation.look", "numpy.savez_compressed", "tradeoff.outcomes.write_json"]
 )
 def test_interrupted_evaluation_goes_on_without_training(break_at, tiny, tmp_path, monkeypatch):
     def stop(*args, **how):

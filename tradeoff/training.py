@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, isfinite
 from pathlib import Path
@@ -22,6 +20,7 @@ from tradeoff.data import Images
 from tradeoff.evaluation import check_task
 from tradeoff.files import write_atomically
 from tradeoff.names import lookup
+from tradeoff.passes import count_passes
 from tradeoff.progress import progress_bar
 
 
@@ -83,7 +82,7 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr)
     how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source))
     log = _restore(checkpoint, model, optimizer, how) if checkpoint and checkpoint.exists() else []
-    with progress_bar(epochs * len(x), label, done=len(log) * len(x)) as bar, _count_passes(model) as passes:
+    with progress_bar(epochs * len(x), label, done=len(log) * len(x)) as bar, count_passes(model) as passes:
         for epoch in range(len(log), epochs):
             began = time.perf_counter()
             for group in optimizer.param_groups:
@@ -122,22 +121,6 @@ def _scaled(attack, share: float):
     if isinstance(attack, AffineAttack):
         return replace(attack, a=_scaled(attack.a, share), b=_scaled(attack.b, share))
     return replace(attack, S=attack.S.scaled(share))
-
-
-@contextmanager
-def _count_passes(model: nn.Module) -> Iterator[Counter]:
-    """Counts the examples that pass the model forward, and those of them whose graph is kept for a backward pass."""
-    passes: Counter = Counter()
-
-    def count(model, inputs, logits):
-        passes["forward"] += len(logits)
-        passes["backward"] += len(logits) if torch.is_grad_enabled() else 0
-
-    hook = model.register_forward_hook(count)
-    try:
-        yield passes
-    finally:
-        hook.remove()
 
 
 # ---- checkpoints: safetensors with JSON in the header, no pickle
