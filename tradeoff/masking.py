@@ -134,21 +134,25 @@ def masking_report(
     """Whether attacks that follow the model's gradients can be trusted on the given lp balls.
 
     Parameters: `model` maps a float batch to logits; `x` (n, ...) float in the box (None: no bounds) and `y` (n,) int64
-    are tensors on its device; `sets` is a ball, several, or their union (members that are not balls are skipped, with
-    a line that says so). The attack under suspicion is PGD, for l1 SLIDE, on the margin in `steps` steps. `black_box`
-    makes an attack that uses no gradient from a set. `alarm` is the false-alarm rate per check and set. Draws belong
-    to the example, so that neither `chunk` nor the order of examples changes them.
+    are tensors on its device, some 200 examples or more (a rival must win 11 to be significant); `sets` is a ball,
+    several, or their union (members that are not balls are skipped, with a line that says so). The attack under
+    suspicion is PGD, for l1 SLIDE, on the margin in `steps` steps. `black_box` makes, from a set, an attack that uses
+    no gradient (by default Square), to be tried beside finite differences. `alarm` is the false-alarm rate per check
+    and set. Draws belong to the example, so that neither `chunk` nor the order of examples changes them.
 
     Raises ValueError for bad input, a model that does not return finite logits, one that is wrong on every example,
     and one whose output changes between calls, before any attack.
 
-    >>> model = torch.nn.Linear(5, 2)
-    >>> x = torch.rand(50, 5, generator=torch.Generator().manual_seed(0))
-    >>> masking_report(model, x, model(x).argmax(dim=1), Linf(0.1), np.random.default_rng(0)).verdict
+    >>> x = torch.rand(50, 2, generator=torch.Generator().manual_seed(0))
+    >>> y = (x[:, 0] > x[:, 1]).long()
+    >>> masking_report(lambda x: x.flip(1), x, y, Linf(0.1), np.random.default_rng(0), steps=10).verdict
     'sound'
+    >>> rounded = lambda x: (100 * x.flip(1)).round()
+    >>> masking_report(rounded, x, y, Linf(0.1), np.random.default_rng(0), steps=10).verdict
+    'masked'
     """
     began = time.perf_counter()
-    members = sets.sets if isinstance(sets, Union) else (sets,) if isinstance(sets, Lp) else tuple(sets)
+    members = sets.sets if isinstance(sets, Union) else tuple(sets) if isinstance(sets, Sequence) else (sets,)
     balls = [S for S in members if isinstance(S, Lp) and S.eps]
     skipped = tuple(f"{S} is skipped: the report follows gradients in lp balls of positive radius"
                     for S in members if S not in balls)  # fmt: skip
@@ -161,7 +165,7 @@ def masking_report(
     seed = int(rng.integers(2**63))
     with evaluating(model):
         check_task(model, [_white(S, box, steps) for S in balls], x, y)
-        _check_fixed(model, x[:16])
+        _check_fixed(model, x[:16], y[:16])
         correct = torch.cat([~look(model, x[i : i + chunk], y[i : i + chunk], "margin").broken
                              for i in range(0, len(x), chunk)]).nonzero()[:, 0]  # fmt: skip
         if not len(correct):
@@ -171,14 +175,13 @@ def masking_report(
     return MaskingReport(checks, skipped, len(x), len(correct), seed, round(time.perf_counter() - began, 1))
 
 
-def _check_fixed(model: Model, x: Tensor) -> None:
-    """ValueError if the model's output changes between calls by more than a rounding."""
-    with torch.no_grad():
-        first = model(x)
-        change = max(float((model(x) - first).abs().max()) for _ in range(CALLS))
+def _check_fixed(model: Model, x: Tensor, y: Tensor) -> None:
+    """ValueError if the model's margins change between calls by more than a rounding."""
+    first = look(model, x, y, "margin").loss  # refuses NaN
+    change = max(float((look(model, x, y, "margin").loss - first).abs().max()) for _ in range(CALLS))
     if not change <= 1e-5 * (1 + float(first.abs().max())):
-        raise ValueError(f"the model is randomised: its logits change by {change:.2g} between calls on the same input. "
-                         "Fix its draws, or attack its expectation over many (Athalye et al. 2018)")  # fmt: skip
+        raise ValueError(f"the model is randomised: its margins change by {change:.2g} between calls on the same "
+                         "input. Fix its draws, or attack its expectation over many (Athalye et al. 2018)")  # fmt: skip
 
 
 # ---- what every check may use
@@ -236,10 +239,19 @@ class Trial:
         if S not in self.memory:
             attack, parts = self.white(S), []
             for _, x, y in self.chunks(np.arange(len(self.x))):
-                losses: dict[int, Tensor] = {}
-                found = ascend(self.model, x, y, self.draws(x, "climb"), [attack], steps=attack.steps, box=self.box,
-                               early_stop=False, watch=lambda k, now, losses=losses: losses.update({k: now.loss}))  # fmt: skip
-                parts.append(torch.stack([losses[0], losses[attack.steps], found.broken.to(x.dtype)]).cpu().numpy())
+                losses: list[Tensor] = []
+                found = ascend(
+                    self.model,
+                    x,
+                    y,
+                    self.draws(x, "climb"),
+                    [attack],
+                    steps=attack.steps,
+                    box=self.box,
+                    early_stop=False,
+                    watch=lambda made, now, losses=losses: losses.append(now.loss),
+                )
+                parts.append(torch.stack([losses[0], losses[-1], found.broken.to(x.dtype)]).cpu().numpy())
             start, end, broken = np.concatenate(parts, axis=1)
             self.memory[S] = start, end, broken.astype(bool)
         return self.memory[S]
@@ -267,17 +279,20 @@ class Trial:
 
     def paired(self, name: str, S: Lp, grade: str, pairs: Mapping, sentence: Callable[[str], str], **numbers) -> Check:
         """A check that no rival beats: McNemar's test of each pair (broken by the rival, broken by the reference)."""
-        tests = {}
-        for rival, (a, b) in pairs.items():
-            wins, losses = int((a & ~b).sum()), int((b & ~a).sum())
-            tests[rival] = (float(binom.sf(wins - 1, wins + losses, 0.5)), -(wins - losses) / len(a))
-        best = min(tests, key=tests.get)
+        tests = {rival: _mcnemar(a, b) for rival, (a, b) in pairs.items()}
+        best = min(tests, key=lambda rival: (tests[rival][0], -tests[rival][1]))
         (p, excess), (a, b) = tests[best], pairs[best]
-        return self._check(name, S, grade, -excess, len(pairs) * p, a & ~b, sentence(best), numbers)
+        return self._check(name, S, grade, excess, len(pairs) * p, a & ~b, sentence(best), numbers)
 
     def _check(self, name, S, grade, share, p, hits, sentence, numbers) -> Check:
         examples = tuple(self.index[i] for i in np.flatnonzero(hits))
         return Check(name, str(S), grade, float(share), min(1.0, p), THRESHOLD, self.alarm, examples, numbers, sentence)
+
+
+def _mcnemar(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """The exact one-sided p-value that a holds more often than b, and by what share of the examples it does."""
+    wins, losses = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(binom.sf(wins - 1, wins + losses, 0.5)), (wins - losses) / len(a)
 
 
 def _of(hits: np.ndarray) -> str:
@@ -287,8 +302,10 @@ def _of(hits: np.ndarray) -> str:
 # ---- gradients borrowed from elsewhere: models with the value of the model and another gradient
 
 
-BENT = frozenset("relu relu6 leaky_relu elu selu celu gelu silu clamp clip clamp_min clamp_max hardtanh hardsigmoid "
-                 "hardswish hardshrink softshrink threshold round floor ceil trunc fix sign sgn sigmoid tanh".split())  # fmt: skip
+BENT = frozenset(
+    "relu relu6 leaky_relu elu selu celu gelu silu clamp clip clamp_min clamp_max hardtanh hardsigmoid hardswish "
+    "hardshrink softshrink threshold round floor ceil trunc fix sign sgn sigmoid tanh".split()
+)
 
 
 class _Softened(TorchFunctionMode):
@@ -302,11 +319,12 @@ class _Softened(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").rstrip("_")
-        if name not in BENT or not torch.is_grad_enabled() or not isinstance(args[0], Tensor):
+        if name not in BENT or not torch.is_grad_enabled() or not args or not args[0].is_floating_point():
             return func(*args, **kwargs)
         v = args[0].clone()  # the function may work in place
         with torch.no_grad():
-            size = v.square().mean(dim=tuple(range(min(1, v.ndim - 1), v.ndim)), keepdim=True).sqrt().clamp(min=1e-12)
+            features = tuple(range(min(1, v.ndim - 1), v.ndim))
+            size = v.square().mean(dim=features, keepdim=True).sqrt().clamp(min=1e-12)
             slope = sum((func(v + t, *args[1:], **kwargs) - func(v - t, *args[1:], **kwargs)) / (4 * t)
                         for t in (size, 4 * size))  # fmt: skip
         value = func(*args, **kwargs)
@@ -327,8 +345,7 @@ def averaged(trial: Trial, draws: int = 8) -> Model:
     """The model with its gradient averaged over noise, which evens out what oscillates (Athalye et al. 2018)."""
 
     def logits(x: Tensor, noise: Tensor) -> Tensor:
-        nearby = _each(trial.model, into(x + noise, *_bounds(x, trial.box)))
-        mean = nearby.mean(dim=0)
+        mean = torch.stack([trial.model(_moved(trial, x, way)) for way in noise]).mean(dim=0)
         return trial.model(x).detach() + mean - mean.detach()
 
     return _noisy(trial, logits, draws)
@@ -342,7 +359,9 @@ def differences(trial: Trial, draws: int = 32) -> Model:
 
     def logits(x: Tensor, noise: Tensor) -> Tensor:
         with torch.no_grad():
-            there, back = (_each(trial.model, into(x + way, *_bounds(x, trial.box))) for way in (noise, -noise))
+            there, back = (
+                torch.stack([trial.model(_moved(trial, x, sign * way)) for way in noise]) for sign in (1, -1)
+            )
             value, change = trial.model(x), (there - back) / (2 * trial.sigma**2 * len(noise))
         along = torch.einsum("kf,bf->kb", noise.flatten(1), x.flatten(1))
         return value + torch.einsum("kbc,kb->bc", change, along - along.detach())
@@ -357,19 +376,14 @@ def _noisy(trial: Trial, logits: Callable[[Tensor, Tensor], Tensor], draws: int)
     def model(x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return trial.model(x)
-        noise = rng.normal(0.0, trial.sigma, (draws, 1, *x.shape[1:]))
+        noise = rng.normal(0.0, trial.sigma, (draws, *x.shape[1:]))
         return logits(x, torch.as_tensor(noise, device=x.device).to(x.dtype))
 
     return model
 
 
-def _each(model: Model, x: Tensor) -> Tensor:
-    """The logits of x (draws, batch, ...) as (draws, batch, classes)."""
-    return model(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def _bounds(x: Tensor, box: Box) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if box is None else (x.new_tensor(box[0]), x.new_tensor(box[1]))
+def _moved(trial: Trial, x: Tensor, way: Tensor) -> Tensor:
+    return x + way if trial.box is None else (x + way).clamp(*trial.box)
 
 
 # ---- the checks
@@ -393,8 +407,10 @@ def zero_coordinates(trial: Trial, S: Lp) -> Check:
     zero = _start_gradients(trial, S, "margin") == 0
     share = zero[:, ~zero.all(dim=0)].double().mean(dim=1).nan_to_num(1.0).numpy()
     hits = share > 0.9
-    return trial.rarely("zero coordinates", S, "suspect", hits, f"the gradient is zero on more than 90 % of the "
-                        f"coordinates (mean {100 * share.mean():.0f} %) of {_of(hits)}", mean=float(share.mean()))  # fmt: skip
+    sentence = (
+        f"the gradient is zero on more than 90 % of the coordinates (mean {100 * share.mean():.0f} %) of {_of(hits)}"
+    )
+    return trial.rarely("zero coordinates", S, "suspect", hits, sentence, mean=float(share.mean()))
 
 
 def _start_gradients(trial: Trial, S: Lp, loss: str) -> Tensor:
@@ -427,22 +443,27 @@ def _queries(trial: Trial, S: Lp) -> list:
 
 
 def unbounded(trial: Trial, S: Lp) -> Check:
-    """As the ball grows to the whole box (without a box, a thousandfold) accuracy must go to zero."""
+    """As the ball grows to the whole box (without a box, a thousandfold) accuracy must go to zero.
+
+    Only what is known to be possible counts: the last ball must hold an example of another class, classified so.
+    """
     accuracy, fallen = _growing(trial, S)
-    last = list(accuracy)[-1]
-    return trial.rarely("unbounded", S, "masked", ~fallen, f"at radius {last:.4g} still {_of(~fallen)} are standing",
+    last = replace(S, eps=max(accuracy))
+    hits = ~fallen
+    for i in np.flatnonzero(hits):
+        others = trial.x[trial.y != trial.y[i]]
+        hits[i] = len(others) and bool(last.contains(others - trial.x[i]).any())
+    sentence = f"at radius {last.eps:.4g} {_of(hits)} stand, though the ball holds examples of other classes"
+    return trial.rarely("unbounded", S, "masked", hits, sentence,
                         accuracy={f"{eps:.4g}": value for eps, value in accuracy.items()})  # fmt: skip
 
 
 def radius(trial: Trial, S: Lp) -> Check:
     """The same attack in a ball twice as large may not break fewer examples."""
-    accuracy, _ = _growing(trial, S)
-    broken = {eps: trial.broken(trial.white(replace(S, eps=eps))) for eps in accuracy}
-    steps = list(pairwise(broken))
-    pairs = {step: tuple(broken[eps] for eps in step) for step in steps} or {(0.0, S.eps): (~broken[S.eps],) * 2}
-    return trial.paired("radius", S, "suspect", pairs, lambda step: "accuracy of the attack "
-                        + ", ".join(f"{1 - hits.mean():.3f} at {eps:.4g}" for eps, hits in broken.items()),
-                        **_shares(broken))  # fmt: skip
+    broken = {eps: trial.broken(trial.white(replace(S, eps=eps))) for eps in _growing(trial, S)[0]}
+    sentence = "accuracy " + ", ".join(f"{1 - hits.mean():.3f} at {eps:.4g}" for eps, hits in broken.items())
+    pairs = {b: (broken[a], broken[b]) for a, b in pairwise([S.eps, *broken])}
+    return trial.paired("radius", S, "suspect", pairs, lambda eps: sentence, **_shares(broken))
 
 
 def _growing(trial: Trial, S: Lp) -> tuple[dict[float, float], np.ndarray]:
@@ -469,19 +490,20 @@ def loss_trace(trial: Trial, S: Lp) -> Check:
 
 def steps(trial: Trial, S: Lp) -> Check:
     """Fewer steps may not break more examples than many."""
-    full = ~trial.standing(S)
-    fewer = trial.fewer_steps(S)
-    return trial.paired("steps", S, "suspect", {n: (broken, full) for n, broken in fewer.items()}, lambda n: "accuracy "
-                        + ", ".join(f"{1 - b.mean():.3f} in {n} steps" for n, b in (fewer | {trial.steps: full}).items()),
-                        **_shares(fewer | {trial.steps: full}))  # fmt: skip
+    fewer, full = trial.fewer_steps(S), ~trial.standing(S)
+    found = fewer | {trial.steps: full}
+    sentence = "accuracy " + ", ".join(f"{1 - hits.mean():.3f} in {n} steps" for n, hits in found.items())
+    pairs = {n: (hits, full) for n, hits in fewer.items()}
+    return trial.paired("steps", S, "suspect", pairs, lambda n: sentence, **_shares(found))
 
 
 def step_size(trial: Trial, S: Lp) -> Check:
     """No step of two decades around the default may break far more examples than the default."""
-    default, other = ~trial.standing(S), trial.other_steps(S)
-    return trial.paired("step size", S, "suspect", {k: (broken, default) for k, broken in other.items()}, lambda k:
-                        f"accuracy {1 - default.mean():.3f} with the default step, {1 - other[k].mean():.3f} with "
-                        f"{k:g} times that", **_shares({1.0: default} | other))  # fmt: skip
+    other, usual = trial.other_steps(S), ~trial.standing(S)
+    found = {1.0: usual} | other
+    sentence = "accuracy " + ", ".join(f"{1 - found[k].mean():.3f} at ×{k:g}" for k in sorted(found))
+    pairs = {k: (hits, usual) for k, hits in other.items()}
+    return trial.paired("step size", S, "suspect", pairs, lambda k: sentence + " the default step", **_shares(found))
 
 
 def smoothed(trial: Trial, S: Lp) -> Check:
