@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, relu
 
-from tradeoff import L1, L2, PGD, Linf, Lp, RotationTranslation, Union, masking_report
+from tradeoff import L1, L2, PGD, Linf, Lp, RotationTranslation, Union, attacks, masking_report
 from tradeoff.data import load
 from tradeoff.masking import ALARM, CHANCE, THRESHOLD, Check, MaskingReport, Trial, averaged, differences, softened
 from tradeoff.models import build
@@ -302,7 +302,7 @@ def test_the_borrowed_noise_depends_on_the_step_alone(linear):
 # ---- the report
 
 
-@dataclass(frozen=True)
+@dataclass
 class Oracle:
     """An attack that is told the answer, or that does nothing."""
 
@@ -315,8 +315,6 @@ class Oracle:
         way = self.direction * torch.where(y == 0, 1.0, -1.0)[:, None]
         return (x + self.S.argmax(way)).clamp(0, 1)
 
-    __hash__ = object.__hash__
-
 
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_black_box_of_ones_own(linear, knows):
@@ -327,6 +325,23 @@ def test_a_black_box_of_ones_own(linear, knows):
     check = check_of(found, "black box")
     assert (check.numbers["Oracle"] > 0.5) == knows
     assert check.flag or not knows
+
+
+def test_the_black_box_is_square_unless_another_is_given(linear, monkeypatch):
+    asked = []
+
+    class Square:
+        def __init__(self, S, queries, box):
+            asked.append((S, queries, box))
+
+        def __call__(self, model, x, y, rng):
+            return x
+
+    monkeypatch.setattr(attacks, "Square", Square, raising=False)
+    found = report(*linear, (*BALLS, Lp(1.5, 1.0)), steps=3)
+    assert asked == [(S, 1000, (0.0, 1.0)) for S in BALLS], "Square searches linf, l2 and l1 balls"
+    shares = [check.numbers.get("Square") for check in found.checks if check.name == "black box"]
+    assert shares == [0.0, 0.0, 0.0, None]
 
 
 def test_examples_are_the_callers_and_neither_order_nor_chunk_changes_a_finding(linear):

@@ -224,7 +224,7 @@ class Trial:
 
     def broken(self, attack, rows: np.ndarray | None = None, borrow: Callable | None = None) -> np.ndarray:
         """Which examples (of `rows`, by default all) the attack breaks, bool; `borrow` gives it other gradients."""
-        key = (attack, borrow, None if rows is None else rows.tobytes())
+        key = (repr(attack), borrow, None if rows is None else rows.tobytes())
         if key not in self.memory:
             broken = np.zeros(len(self.x), dtype=bool)
             for part, x, y in self.chunks(np.arange(len(self.x)) if rows is None else np.flatnonzero(rows)):
