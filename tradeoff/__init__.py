@@ -28,6 +28,7 @@ _WHERE = {
     ),
     "attacks": ("APGD", "MSD", "PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
     "evaluation": ("Outcomes", "evaluate"),
+    "masking": ("masking_report",),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),
 }
 _MODULES = {name: f"tradeoff.{module}" for module, names in _WHERE.items() for name in names}
