@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from tradeoff.attacks import PGD, SLIDE, GridSearch, RandomSearch
+from tradeoff.attacks import MSD, PGD, SLIDE, GridSearch, RandomSearch
 from tradeoff.attacks.ascent import check_count
 from tradeoff.data import Images, load
 from tradeoff.evaluation import Outcomes, describe, evaluate
@@ -72,7 +72,7 @@ class Experiment:
 
 
 def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
-    """The paper's models on one data set: natural, one per set, avg and max of the lp sets, max with rotations."""
+    """The paper's models on one data set: natural, one per set, avg, max and MSD of the lp sets, max with rotations."""
     training = {"steps": steps, "loss": "ce", "early_stop": False}
     linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, **training), PGD(TWO, **training)
     rt = RandomSearch(RT, tries=10, loss="ce", early_stop=False)
@@ -84,6 +84,7 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
         "l2": replace(base, attacks=(l2,)),
         "avg": replace(base, attacks=(linf, l1, l2)),
         "max": replace(base, attacks=(linf, l1, l2), combine="max"),
+        "msd": replace(base, attacks=(MSD((LINF, TWO, ONE), **training),)),
         "max-rt": replace(base, attacks=(linf, rt), combine="max", suite="rt"),
     }
     return {f"{data}-{name}": experiment for name, experiment in models.items()}

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tradeoff.attacks import AffineAttack, worst
+from tradeoff.attacks import MSD, AffineAttack, worst
 from tradeoff.attacks.ascent import check_count, look
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task
@@ -120,6 +120,8 @@ def _scaled(attack, share: float):
     """The same attack on the scaled set."""
     if isinstance(attack, AffineAttack):
         return replace(attack, a=_scaled(attack.a, share), b=_scaled(attack.b, share))
+    if isinstance(attack, MSD):
+        return replace(attack, sets=attack.S.scaled(share).sets)
     return replace(attack, S=attack.S.scaled(share))
 
 

@@ -8,7 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, check_count, like, look, movable, worst
+from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, like, look, movable, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, random_start, steepest
 from tradeoff.attacks.slide import sparse_sign

@@ -1,4 +1,4 @@
-"""What an attack climbs: losses of logits (batch, classes ≥ 2), labels y (batch,) and, if targeted, the classes aimed at.
+"""What an attack climbs: losses of logits (batch, classes ≥ 2), labels y (batch,) and, if targeted, classes aimed at.
 
 Each is larger the worse the answer, (batch,). Targeted, it measures one wrong class against the right one instead of
 the best wrong class.

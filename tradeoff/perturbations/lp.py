@@ -235,8 +235,8 @@ def L1(eps: float) -> Lp:
     return Lp(1, eps)
 
 
-# ---- The inner loops of attacks: NumPy and torch by what both spell alike, as the wrappers that make all else alike cost
-# more than the work here. Entries are in float32 where the input is, sums always in float64.
+# ---- The inner loops of attacks: NumPy and torch by what both spell alike, as wrappers that make all else alike would
+# cost more than the work here. Entries are in float32 where the input is, sums always in float64.
 
 
 def _library(z: Array):
@@ -380,9 +380,9 @@ def _project_general(a: Array, room: Array | None, p: float) -> Array:
     """The projection of a ≥ 0, (batch, n), on the unit lp ball and below `room`, for 1 < p < inf; rows inside may come
     out as anything.
 
-    With λ the multiplier, r_i + λ r_i^{p-1} = a_i, or r_i is at its bound; Σ r_i(λ)^p falls in λ and is at most 1 at λ = ‖a‖_q. Newton's method
-    on its logarithm finds λ, kept between bounds. The inner equation is solved in whichever of r and r^{p-1} makes it
-    convex.
+    With λ the multiplier, r_i + λ r_i^{p-1} = a_i, or r_i is at its bound; Σ r_i(λ)^p falls in λ and is at most 1 at
+    λ = ‖a‖_q. Newton's method on its logarithm finds λ, kept between bounds. The inner equation is solved in whichever
+    of r and r^{p-1} makes it convex.
     """
     xp = array_namespace(a)
     power = max(p - 1, 1 / (p - 1))
