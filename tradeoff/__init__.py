@@ -26,7 +26,7 @@ _WHERE = {
         "game_value",
         "game_values",
     ),
-    "attacks": ("PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
+    "attacks": ("PGD", "SLIDE", "AffineAttack", "CoordinateBeam", "GridSearch", "RandomSearch", "Square"),
     "evaluation": ("Outcomes", "evaluate"),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),
 }

@@ -2,9 +2,22 @@
 
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.ascent import ascend, worst
+from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.attacks.square import Square
 
-__all__ = ["PGD", "SLIDE", "AffineAttack", "Draws", "GridSearch", "RandomSearch", "ascend", "worst"]
+__all__ = [
+    "PGD",
+    "SLIDE",
+    "AffineAttack",
+    "CoordinateBeam",
+    "Draws",
+    "GridSearch",
+    "RandomSearch",
+    "Square",
+    "ascend",
+    "worst",
+]
