@@ -10,7 +10,6 @@ from torch import nn
 from tradeoff.attacks import PGD, SLIDE, CoordinateBeam, Draws
 from tradeoff.attacks.ascent import look, margin
 from tradeoff.data import load
-from tradeoff.models import build
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 
 BEAMS = [
@@ -148,7 +147,7 @@ def test_l1_in_the_box_is_the_closed_form():
     room = np.where(sign > 0, 1 - x.numpy(), x.numpy())[:, order]
     spent = np.minimum(room, np.maximum(eps - np.cumsum(room, axis=1) + room, 0))
     shift = (spent * np.abs(w)[order]).sum(axis=1)
-    attack = CoordinateBeam(L1(eps), width=64, candidates=40)
+    attack = CoordinateBeam(L1(eps), width=32, candidates=40)
     broken = (model(attack(model, x, y, rng())).argmax(dim=1) != y).numpy()
     assert not np.any(broken & (margins > shift + 1e-9)) and 20 < broken.sum() < 180
     assert broken.sum() >= 0.97 * (margins < shift).sum()  # sequences whose rests do not fit cost the difference
@@ -181,17 +180,18 @@ class Clipped(nn.Module):
 
 @pytest.fixture(scope="module")
 def masked():
-    """A small network behind a clipping layer, trained for a moment, and test digits that it gets right."""
+    """A linear classifier behind a clipping layer, trained for a moment, and black-and-white digits it gets right."""
     train, test = load("digits", "train"), load("digits", "test").first(80)
-    model = build("small_cnn", 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     whole = Clipped(model)
     for rows in np.array_split(rng().permutation(len(train.x))[:3000], 60):
-        loss = nn.functional.cross_entropy(whole(torch.tensor(train.x[rows])), torch.tensor(train.y[rows]))
+        loss = nn.functional.cross_entropy(whole(torch.tensor(train.x[rows]).round()), torch.tensor(train.y[rows]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    x, y = torch.tensor(test.x), torch.tensor(test.y)
+    x, y = torch.tensor(test.x).round(), torch.tensor(test.y)
     with torch.no_grad():
         right = whole.eval()(x).argmax(dim=1) == y
     return whole.eval(), x[right], y[right]
@@ -210,19 +210,17 @@ def passes(model, attack, x, y):
     return float(1 - look(model, x_adv, y, "margin").broken.float().mean()), count
 
 
-@pytest.mark.parametrize("S", [L1(6.0), L2(1.5)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("S", [L1(10.0), L2(3.0)], ids=str)
 def test_breaks_what_flattened_gradients_hide(S, masked):
-    """With no more passes than PGD (and SLIDE) the beam breaks examples that gradients do not show."""
+    """Black and white pixels have no gradient: PGD and SLIDE do nothing, the beam with no more passes breaks a lot."""
     model, x, y = masked
-    assert len(x) > 60
-    gradients = [PGD(S, steps=60, restarts=4)]
-    if S.p == 1:
-        gradients.append(SLIDE(S, steps=60, restarts=4))
-    standing, budget = zip(*(passes(model, attack, x, y) for attack in gradients), strict=True)
-    beam, used = passes(model, CoordinateBeam(S, width=4, candidates=16), x, y)
-    print(S, standing, budget, beam, used)
-    assert used <= min(budget)
-    assert beam <= min(standing) - 0.1
+    assert len(x) > 50
+    beam, used = passes(model, CoordinateBeam(S), x, y)
+    assert beam < 0.9
+    for attack in (PGD(S, steps=80, restarts=4), *([SLIDE(S, steps=80, restarts=4)] if S.p == 1 else [])):
+        standing, budget = passes(model, attack, x, y)
+        assert standing == 1 and used <= budget
 
 
 def test_a_model_without_any_gradient_is_attacked_all_the_same():
