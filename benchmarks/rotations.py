@@ -6,62 +6,64 @@ The 775 transforms of ±3 px ±30° are tried on digits in batches, as an evalua
 passes of the same network over the same batches, and nothing else. Where an example leaves once it is misclassified
 there may be much less to do: on a network that most transforms break the search should cost a small share of the bare
 passes, on one that mostly holds it should cost little more than them. So two networks are measured, trained naturally
-and on such moves ("digits-natural" and "digits-max-rt", trained in FOLDER where they are missing: minutes), each also
-without early stopping, which shows the search's own cost.
+and on such moves alone (trained in FOLDER/digits-natural and FOLDER/digits-rt where they are missing: minutes), each
+also without early stopping, which shows the search's own cost.
 
-Every repetition runs the passes and both searches in turn, so that what else the machine does falls on all alike; the
-ratio is the median over the repetitions of those within one, the spread their least and largest. Two threads, unless
---threads says otherwise.
+Every repetition runs, batch by batch, the passes and both searches in turn, so that what else the machine does falls on
+all alike; the ratio is the median over the repetitions of those within one, the spread their least and largest. Two
+threads, unless --threads says otherwise.
 """
 
 import argparse
 import sys
 import time
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 
-from tradeoff.attacks import GridSearch
+from tradeoff.attacks import GridSearch, RandomSearch
 from tradeoff.attacks.ascent import look
 from tradeoff.data import load
-from tradeoff.experiments import EXPERIMENTS, RT, train
+from tradeoff.experiments import EXPERIMENTS, RT, Experiment, train
 from tradeoff.files import make_folder, write_json
 from tradeoff.provenance import provenance
 
+MODELS = {
+    "digits-natural": EXPERIMENTS["digits-natural"],
+    "digits-rt": Experiment("digits", attacks=(RandomSearch(RT, tries=10, loss="ce", early_stop=False),)),
+}
 
-def bare_passes(model, batches, count: int) -> None:
-    """`count` times the logits of every batch."""
+
+def bare_passes(model, x: torch.Tensor, count: int) -> None:
+    """`count` times the logits of x."""
     with torch.no_grad():
-        for x, _ in batches:
-            for _ in range(count):
-                model(x)
-
-
-def search(attack: GridSearch, model, batches) -> float:
-    """The share of examples that still stand after the attack."""
-    broken = [look(model, attack(model, x, y, np.random.default_rng(0)), y, "margin").broken for x, y in batches]
-    return 1 - float(torch.cat(broken).double().mean())
+        for _ in range(count):
+            model(x)
 
 
 def measure_grid(model, x: torch.Tensor, y: torch.Tensor, batch: int, repetitions: int) -> dict[str, dict]:
     """Per search: ratio, its least and largest, the median seconds, and the share of examples that stand."""
-    batches = list(zip(x.split(batch), y.split(batch), strict=True))
     attacks = {"early stop": GridSearch(RT), "every move": GridSearch(RT, early_stop=False)}
-    ratios, times, standing = {name: [] for name in attacks}, {name: [] for name in attacks}, {}
-    bare_passes(model, batches, 2)  # warms up
-    for _ in range(repetitions):
-        began = time.perf_counter()
-        bare_passes(model, batches, len(RT.grid()))
-        bare = time.perf_counter() - began
-        for name, attack in attacks.items():
+    times, broken = {name: np.zeros(repetitions) for name in ("bare", *attacks)}, dict.fromkeys(attacks, 0)
+    bare_passes(model, x[:batch], 2)  # warms up
+    for repetition in range(repetitions):
+        for points, labels in zip(x.split(batch), y.split(batch), strict=True):
             began = time.perf_counter()
-            standing[name] = search(attack, model, batches)
-            times[name].append(time.perf_counter() - began)
-            ratios[name].append(times[name][-1] / bare)
-    return {name: {"ratio": median(ratios[name]), "least": min(ratios[name]), "largest": max(ratios[name]),
-                   "seconds": median(times[name]), "standing": standing[name]} for name in attacks}  # fmt: skip
+            bare_passes(model, points, len(RT.grid()))
+            times["bare"][repetition] += time.perf_counter() - began
+            for name, attack in attacks.items():
+                began = time.perf_counter()
+                found = attack(model, points, labels, np.random.default_rng(0))
+                times[name][repetition] += time.perf_counter() - began
+                broken[name] += int(look(model, found, labels, "margin").broken.sum())
+    rows = {}
+    for name in attacks:
+        ratios = times[name] / times["bare"]
+        rows[name] = {"ratio": float(np.median(ratios)), "least": float(ratios.min()), "largest": float(ratios.max()),
+                      "seconds": float(np.median(times[name])),
+                      "standing": 1 - broken[name] / (repetitions * len(x))}  # fmt: skip
+    return rows
 
 
 def main() -> None:
@@ -78,8 +80,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     digits, found = load("digits", "test").first(options.images), {}
     print(f"small_cnn, {len(digits)} digits in batches of {options.batch}, {options.threads} threads")
-    for run in ("digits-natural", "digits-max-rt"):
-        model = train(EXPERIMENTS[run], options.runs / run, label=run).eval()
+    for run, experiment in MODELS.items():
+        model = train(experiment, options.runs / run, label=run).eval()
         found[run] = measure_grid(model, torch.tensor(digits.x), torch.tensor(digits.y), options.batch,
                                   options.repetitions)  # fmt: skip
         for name, row in found[run].items():
