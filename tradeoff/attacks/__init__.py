@@ -3,10 +3,27 @@
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import ascend, worst
+from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.attacks.softened import Softened
+from tradeoff.attacks.square import Square
 
-__all__ = ["APGD", "MSD", "PGD", "SLIDE", "AffineAttack", "Draws", "GridSearch", "RandomSearch", "ascend", "worst"]
+__all__ = [
+    "APGD",
+    "MSD",
+    "PGD",
+    "SLIDE",
+    "AffineAttack",
+    "CoordinateBeam",
+    "Draws",
+    "GridSearch",
+    "RandomSearch",
+    "Softened",
+    "Square",
+    "ascend",
+    "worst",
+]

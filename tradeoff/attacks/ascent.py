@@ -176,7 +176,7 @@ def ascend(
                 best_try = seen if best_try is None else _worse(best_try, seen, early_stop)
             walk.states[k] = state | {"r": best_try.x}
     found = best if out is None else _put(out, rows, best)
-    return found._replace(x=_settle(x, found.x, [climber.S for climber in climbers], shares, box))
+    return found._replace(x=settle(x, found.x, [climber.S for climber in climbers], shares, box))
 
 
 class _Walk(NamedTuple):
@@ -246,7 +246,7 @@ def like(v: Tensor, x: Tensor) -> Tensor:
     return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _settle(x: Tensor, point: Tensor, sets: Sequence[Lp | Union], shares: Sequence[Tensor] | None, box: Box) -> Tensor:
+def settle(x: Tensor, point: Tensor, sets: Sequence[Lp | Union], shares: Sequence[Tensor] | None, box: Box) -> Tensor:
     """The points, moved inward by one rounding where the sum x + r left the set by one; checked."""
 
     def inside(point):

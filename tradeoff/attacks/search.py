@@ -10,6 +10,8 @@ from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, l
 from tradeoff.attacks.draws import Draws
 from tradeoff.perturbations import RotationTranslation, Swap
 
+BATCH = 100  # examples to a forward pass, unless one move of all of them needs more
+MOVES = 16  # moves between two looks at which examples still stand
 Moves = Iterator[Callable[[Tensor, Draws], Tensor]]  # each gives one move per example
 
 
@@ -45,6 +47,8 @@ class RandomSearch:
 @dataclass(frozen=True)
 class GridSearch:
     """The worst over S.grid(): for rotation-translations 5 × 5 shifts × 31 angles = 775, as in the paper.
+
+    The set of broken examples is the same whatever the order of the grid; its first moves, the largest, break most.
 
     >>> len(list(GridSearch(RotationTranslation(3, 30)).moves()))
     775
@@ -82,15 +86,44 @@ def _box(S) -> Box:
 
 
 def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
-    def search(move):
-        def found(x: Tensor, y: Tensor, draws: Draws) -> Found:
-            return look(model, apply_checked(attack.S, x, move(x, draws)), y, attack.loss)
-
-        return found
-
     with attacking(model, x, y, attack.S, attack.box, attack.loss):
-        searches = map(search, attack.moves())
+        searches = _blocks(attack, model)
         return worst(model, x, y, searches, rng, loss=attack.loss, early_stop=attack.early_stop)
+
+
+def _blocks(attack: RandomSearch | GridSearch, model: Model) -> Iterator[Callable[[Tensor, Tensor, Draws], Found]]:
+    """The attack's moves in order, several to a search, which finds what they would have found one by one.
+
+    A block holds as many moves as there were before it, up to `MOVES` (so that an example at most doubles the passes
+    that it needed), and more where few examples are left to fill a batch.
+    """
+    S, moves, tried = attack.S, list(attack.moves()), 0
+
+    def search(x: Tensor, y: Tensor, draws: Draws) -> Found:
+        nonlocal tried
+        block = moves[tried : tried + max(min(tried, MOVES), BATCH // len(x), 1)]
+        tried += len(block)
+        moved = _apply_each(S, x, torch.stack([move(x, draws) for move in block]))
+        with torch.no_grad():
+            logits = torch.cat([model(part) for part in moved.split(max(len(x), BATCH))])
+        seen = look(lambda _: logits, moved, y.repeat(len(block)), attack.loss)
+        points, loss, broken = (part.unflatten(0, (len(block), len(x))) for part in seen)
+        # As one by one: an example leaves at the first move that breaks it (argmax is the first of equals).
+        best = torch.where(broken, torch.inf, loss) if attack.early_stop else loss
+        here = best.argmax(dim=0), torch.arange(len(x), device=x.device)
+        return Found(points[here], loss[here], broken[here])
+
+    while tried < len(moves):
+        yield search
+
+
+def _apply_each(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor:
+    """Every example under each of its moves r (moves, batch, ...): (moves · batch, ...), move by move."""
+    if isinstance(S, RotationTranslation) and bool((r == r[:, :1]).all()):
+        # The same for all: one image whose planes are the batch, so that a move's interpolation is worked out once.
+        planes = x.reshape(1, -1, *x.shape[2:]).expand(len(r), -1, -1, -1)
+        return apply_checked(S, planes, r[:, 0]).reshape(-1, *x.shape[1:])
+    return apply_checked(S, x.repeat(len(r), *[1] * (x.ndim - 1)), r.flatten(0, 1))
 
 
 def apply_checked(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor:
@@ -98,4 +131,4 @@ def apply_checked(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor
     if not S.contains(r).all():
         raise RuntimeError(f"a search left its set {S}: a bug of the attack, please report it")
     moved = S.apply(x, r)
-    return moved.clamp(0.0, 1.0) if isinstance(S, RotationTranslation) else moved
+    return moved.clamp_(0.0, 1.0) if isinstance(S, RotationTranslation) else moved
