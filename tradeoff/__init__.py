@@ -28,7 +28,7 @@ _WHERE = {
     ),
     "attacks": ("PGD", "SLIDE", "AffineAttack", "GridSearch", "RandomSearch"),
     "evaluation": ("Outcomes", "evaluate"),
-    "certify": ("certify",),
+    "certification": ("certify",),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),
 }
 _MODULES = {name: f"tradeoff.{module}" for module, names in _WHERE.items() for name in names}

@@ -49,6 +49,8 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
     (array([False,  True]), array([False, False]))
     """
     sets = S.sets if isinstance(S, Union) else (S,)
+    if box is not None and not box[0] < box[1]:
+        raise ValueError(f"box is {box!r}, but must be a pair low < high, or None for no bounds")
     check_batch(x, y, box)
     check_count(chunk, "chunk")
     for ball in sets:
@@ -64,7 +66,8 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
     for ball in sets:
         if not ball.eps:
             continue  # the model was just asked
-        for rows in standing.nonzero()[:, 0].split(chunk):
+        left = standing.nonzero()[:, 0]
+        for rows in left.split(chunk) if len(left) else ():
             around = _Inputs.around(x[rows].double(), ball.scaled(1 + TOLERANCE), box)
             with torch.no_grad():
                 standing[rows] = _holds(layers, around, y[rows])
@@ -78,7 +81,8 @@ def reach(w: Tensor, S: Lp, low: Tensor | None = None, high: Tensor | None = Non
     With rooms ρ_i = high_i or -low_i, by the sign of w_i, and 0 ≤ r_i ≤ ρ_i the part spent of it, the value is that of
     the dual at one multiplier μ ≥ 0, which is an upper bound whatever μ, and the maximum at the best:
     p = inf: r = min(ρ, eps). p = 1: rooms are filled by falling |w_i|, μ being the last one. Else r_i =
-    min((|w_i| / μ)^{1/(p-1)}, ρ_i), whose norm is eps.
+    min((|w_i| / μ)^{1/(p-1)}, ρ_i), whose norm is eps; p < 1.05, where these powers underflow, counts as 1.05,
+    a larger ball.
 
     >>> w, room = torch.tensor([[3.0, -4.0]]), torch.tensor([[1.0, 0.5]])
     >>> [float(reach(w, S, -room, room)) for S in (Linf(0.75), L1(0.75), L2(1.0))]
@@ -92,11 +96,13 @@ def reach(w: Tensor, S: Lp, low: Tensor | None = None, high: Tensor | None = Non
         return (a * room).sum(dim=1)
     if not S.eps:
         return torch.zeros_like(a[:, 0])
+    a = torch.where(room > 0, a, 0.0)
     top = a.amax(dim=1, keepdim=True)
     top = torch.where(top > 0, top, 1.0)
     a, room = a / top, room / S.eps
-    r, mu = _fill(a, room) if S.p == 1 else _spread(a, room, S.p)
-    value = (a * r).sum(dim=1) + mu / S.p * (1 - (r**S.p).sum(dim=1))
+    p = S.p if S.p == 1 else max(S.p, 1.05)
+    r, mu = _fill(a, room) if p == 1 else _spread(a, room, p)
+    value = (a * r).sum(dim=1) + mu / p * (1 - (r**p).sum(dim=1))
     return S.eps * top[:, 0] * value
 
 
@@ -310,7 +316,7 @@ def _layer(module: nn.Module, unit: float) -> list[Layer]:
         return []
     if kind is nn.ReLU:
         return [_ReLU()]
-    if kind is nn.MaxPool2d and module.padding in (0, (0, 0)) and not module.ceil_mode:
+    if kind is nn.MaxPool2d and module.padding in (0, (0, 0)) and not module.ceil_mode and not module.return_indices:
         return [_MaxPool(module)]
     if kind in (nn.Flatten, nn.Unflatten):
         return [_Affine.of(module, 0, unit)]
@@ -325,19 +331,24 @@ def _layer(module: nn.Module, unit: float) -> list[Layer]:
 
 def _holds(layers: Sequence[Layer], inputs: _Inputs, y: Tensor) -> Tensor:
     """Whether each z_y - z_j is positive over the inputs, as computed: bool (batch,)."""
-    known = [inputs.bounds()]  # of what goes into each layer
-    for k, layer in enumerate(layers):
-        at = layer.forwards(known[k])
-        if k + 1 < len(layers) and not isinstance(layers[k + 1], _Affine):
-            at = _tighten(at, layers[: k + 1], known, inputs)
-        known.append(at)
+    known = _bounds(layers, inputs)
     error = known[-1].error  # (batch, classes)
     classes = error.shape[1]
-    every = torch.arange(classes, device=y.device)
-    owner, other = (every != y[:, None]).nonzero(as_tuple=True)
+    owner, other = (torch.arange(classes, device=y.device) != y[:, None]).nonzero(as_tuple=True)
     form = one_hot(y[owner], classes).double() - one_hot(other, classes)
     margins = _least(form, owner, layers, known, inputs)
     return (margins > error[owner, y[owner]] + error[owner, other]).reshape(len(y), -1).all(dim=1)
+
+
+def _bounds(layers: Sequence[Layer], inputs: _Inputs) -> list[_Bounds]:
+    """What goes into each layer and, last, comes out: by lines where a layer that bends follows, else by intervals."""
+    known = [inputs.bounds()]
+    for k, layer in enumerate(layers):
+        at = layer.forwards(known[k])
+        if isinstance(layer, _Affine) and k + 1 < len(layers) and not isinstance(layers[k + 1], _Affine):
+            at = _tighten(at, layers[: k + 1], known, inputs)
+        known.append(at)
+    return known
 
 
 def _tighten(at: _Bounds, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs) -> _Bounds:
