@@ -273,18 +273,29 @@ def trained(request):
 
 
 @pytest.mark.parametrize("attack", [PGD(Linf(0.3), 15), PGD(L2(4), 15), SLIDE(L1(20), 15)], ids=lambda a: str(a.S))
-def test_no_attack_breaks_what_is_certified_and_larger_balls_certify_less(attack, trained):
+def test_no_attack_breaks_what_is_certified_for_its_ball_or_a_larger_one(attack, trained):
     model, x, y = trained
-    before = (own_labels(model, x) == y).numpy()
-    for k, scale in enumerate((1 / 512, 1 / 128, 1 / 32, 1 / 8, 1)):
+    clean = own_labels(model, x) == y
+    proved, broken = torch.zeros(len(x), dtype=torch.bool), []
+    for k, scale in enumerate((1, 1 / 8, 1 / 32, 1 / 128, 1 / 512)):
         S = attack.S.scaled(scale)
-        found = certify(model, x, y, S)
-        broken = own_labels(model, replace(attack, S=S)(model, x, y, np.random.default_rng(k))) != y
-        assert not (found & broken.numpy()).any()
-        assert (found <= before).all()
-        assert k or found.sum() >= 0.5 * before.sum() > 5
-        before = found
-    assert broken.float().mean() > 0.7 and not found.any()
+        found = torch.from_numpy(certify(model, x, y, S))
+        assert (proved & ~found).sum() <= 1  # lines are chosen by a rule: a larger ball may, rarely, have the better
+        proved |= found
+        broken.append(own_labels(model, replace(attack, S=S)(model, x, y, np.random.default_rng(k))) != y)
+        assert not (proved & broken[-1]).any()
+        assert k or broken[0].float().mean() > 0.7 and not proved.any()
+    assert proved.sum() >= 0.5 * clean.sum() > 5
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, inf])
+@pytest.mark.parametrize("name", AFFINE)
+def test_affine_models_certify_less_for_larger_balls(name, p):
+    model, x = network(AFFINE[name]), images(40)
+    y = own_labels(model, x)
+    found = [certify(model, x, y, Lp(p, eps)) for eps in np.geomspace(1e-4, 1, 15)]
+    assert all((larger <= smaller).all() for smaller, larger in zip(found, found[1:], strict=False))
+    assert found[0].mean() > 0.8 and found[-1].mean() < found[0].mean()
 
 
 def test_radius_zero_certifies_what_is_classified_correctly():
@@ -297,7 +308,7 @@ def test_radius_zero_certifies_what_is_classified_correctly():
 
 
 def test_a_union_is_certified_where_all_its_members_are():
-    model, x = network(NETWORKS["mlp"]), images(40)
+    model, x = network(NETWORKS["mlp"]), images(400)
     y = own_labels(model, x)
     sets = Linf(0.01), L2(0.08), L1(0.3)
     each = [certify(model, x, y, S) for S in sets]
@@ -324,7 +335,7 @@ def test_vectors_without_a_box(classes):
 def test_batches_do_not_matter(name):
     model, x = network(NETWORKS[name]), images(11)
     y = own_labels(model, x)
-    S = Union((Linf(0.001), L1(0.02)))
+    S = Union((Linf(0.0001), L1(0.002)))
     whole = certify(model, x, y, S)
     assert (certify(model, x, y, S, chunk=3) == whole).all()
     assert (certify(model, x.flip(0), y.flip(0), S, chunk=1)[::-1] == whole).all()
@@ -336,7 +347,7 @@ def test_runs_on_whatever_device_the_input_is_on(name):
     """Any tensor made without its input's device lands on "meta" here, and fails."""
     model, x = network(NETWORKS[name]), images(4)
     y = own_labels(model, x)
-    S = Union((Linf(0.001), L1(0.02), L2(0.01)))
+    S = Union((Linf(0.0001), L1(0.002), L2(0.001)))
     expected = certify(model, x, y, S)
     torch.set_default_device("meta")
     try:

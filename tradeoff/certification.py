@@ -38,7 +38,10 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
     True is a proof; False means misclassified, or not proved. The mean is a lower bound on robust accuracy, as the
     accuracy under an attack is an upper one. S is an lp ball, or a `Union` of them, for which an example must pass
     every member; radii are stretched by the relative 1e-6 that `contains` allows an attack. `box=None` for vectors
-    without bounds. Exact, up to rounding, for affine models. `chunk` examples are bounded at a time.
+    without bounds. `chunk` examples are bounded at a time.
+
+    Exact, up to rounding, for affine models. Of others a larger ball is now and then proved where a smaller one is
+    not, since the lines are chosen by a rule that sees the ball: a proof for the larger is one for the smaller too.
 
     Raises ValueError for a layer that has no bounds here, and for input that attacks refuse.
 
@@ -346,13 +349,16 @@ def _bounds(layers: Sequence[Layer], inputs: _Inputs) -> list[_Bounds]:
     for k, layer in enumerate(layers):
         at = layer.forwards(known[k])
         if isinstance(layer, _Affine) and k + 1 < len(layers) and not isinstance(layers[k + 1], _Affine):
-            at = _tighten(at, layers[: k + 1], known, inputs)
+            # A line through a ReLU of known sign is exact; a pool compares the bounds of all its inputs.
+            pooled = any(isinstance(later, _MaxPool) for later in layers[k + 1 :])
+            units = torch.ones_like(at.low, dtype=torch.bool) if pooled else (at.low < 0) & (at.high > 0)
+            at = _tighten(at, units, layers[: k + 1], known, inputs)
         known.append(at)
     return known
 
 
-def _tighten(at: _Bounds, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs) -> _Bounds:
-    """The bounds at the end of `layers`, by lines where intervals leave the sign of a unit open."""
+def _tighten(at: _Bounds, units: Tensor, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs) -> _Bounds:
+    """The bounds at the end of `layers`, by lines for the marked units."""
     shape, positions = at.low.shape, 1
     if all(layer.window for layer in layers) and at.low.ndim == 4:
         layers, known, inputs = _windows(layers, known, inputs, shape[2:])
@@ -361,13 +367,13 @@ def _tighten(at: _Bounds, layers: Sequence[Layer], known: Sequence[_Bounds], inp
         return at
     # Units that share a window: (batch, units, positions), where all share the whole input if there are no windows.
     low, high, error = (part.reshape(len(part), -1, positions).clone() for part in at)
-    example, unit, position = ((low < 0) & (high > 0)).nonzero(as_tuple=True)
-    units = low.shape[1]
-    each = (units, 1, 1) if positions > 1 else shape[1:]
+    example, unit, position = units.reshape(low.shape).nonzero(as_tuple=True)
+    width = low.shape[1]
+    each = (width, 1, 1) if positions > 1 else shape[1:]
     rows = max(1, BLOCK // max(part.low[0].numel() for part in known))
     for i in range(0, len(unit), rows):
         here = tuple(index[i : i + rows] for index in (example, unit, position))
-        form = one_hot(here[1], units).double().reshape(-1, *each)
+        form = one_hot(here[1], width).double().reshape(-1, *each)
         owner = here[0] * positions + here[2]
         least, most = (sign * _least(sign * form, owner, layers, known, inputs) for sign in (1, -1))
         low[here] = torch.maximum(low[here], least - error[here])
