@@ -269,7 +269,7 @@ def trained(request):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
         optimizer.step()
-    return model.eval(), torch.tensor(unseen.x[:20]), torch.tensor(unseen.y[:20])
+    return model.eval(), torch.tensor(unseen.x[:12]), torch.tensor(unseen.y[:12])
 
 
 @pytest.mark.parametrize("attack", [PGD(Linf(0.3), 15), PGD(L2(4), 15), SLIDE(L1(20), 15)], ids=lambda a: str(a.S))
@@ -285,7 +285,7 @@ def test_no_attack_breaks_what_is_certified_for_its_ball_or_a_larger_one(attack,
         broken.append(own_labels(model, replace(attack, S=S)(model, x, y, np.random.default_rng(k))) != y)
         assert not (proved & broken[-1]).any()
         assert k or broken[0].float().mean() > 0.7 and not proved.any()
-    assert proved.sum() >= 0.5 * clean.sum() > 5
+    assert proved.sum() >= 0.5 * clean.sum() > 3
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, inf])
@@ -333,7 +333,7 @@ def test_vectors_without_a_box(classes):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_batches_do_not_matter(name):
-    model, x = network(NETWORKS[name]), images(11)
+    model, x = network(NETWORKS[name]), images(7)
     y = own_labels(model, x)
     S = Union((Linf(0.0001), L1(0.002)))
     whole = certify(model, x, y, S)
