@@ -40,6 +40,7 @@ _WHERE = {
     ),
     "evaluation": ("Outcomes", "evaluate"),
     "masking": ("masking_report",),
+    "certification": ("certify",),
     "experiments": ("EXPERIMENTS", "Experiment", "train"),
 }
 _MODULES = {name: f"tradeoff.{module}" for module, names in _WHERE.items() for name in names}
