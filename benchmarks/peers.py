@@ -25,7 +25,7 @@ import tradeoff.attacks
 from tradeoff.attacks import Draws
 from tradeoff.attacks.external import Peer
 from tradeoff.data import load
-from tradeoff.figures.peers import RESULTS, pair_up
+from tradeoff.figures.peers import KINDS, RESULTS, pair_up
 from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.perturbations import L1, L2, Linf, Lp
@@ -37,6 +37,7 @@ SETS = (Linf(0.3), L2(2), L1(10))
 PEERS = {"foolbox": "foolbox", "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox",
          "adv_lib": "adv-lib"}  # fmt: skip
 CHUNK = 100
+RANDOM = {"random_start": True}
 
 
 def candidates(S: Lp, steps: int) -> list[tuple[str, str, str, dict]]:
@@ -52,12 +53,7 @@ def candidates(S: Lp, steps: int) -> list[tuple[str, str, str, dict]]:
             ("SLIDE", "ours", "SLIDE", {"steps": steps, "loss": "ce"}),
             ("SLIDE", "ours", "SLIDE", {"steps": steps, "loss": "margin"}),
             ("SLIDE", "foolbox", "SparseL1DescentAttack", {"steps": steps, "rel_stepsize": share}),
-            (
-                "SLIDE",
-                "foolbox",
-                "SparseL1DescentAttack",
-                {"steps": steps, "rel_stepsize": share, "random_start": True},
-            ),
+            ("SLIDE", "foolbox", "SparseL1DescentAttack", {"steps": steps, "rel_stepsize": share, **RANDOM}),
             ("SLIDE", "art", "ProjectedGradientDescent", art_pgd),
         ]
     else:
@@ -78,22 +74,20 @@ def candidates(S: Lp, steps: int) -> list[tuple[str, str, str, dict]]:
         ]
         if not l1:
             found.append((kind, "torchattacks", "APGD", {"steps": steps, "loss": loss}))
-    if l1:
-        for loss in ("ce", "dlr"):
+    for loss in ("ce", "dlr", "margin"):
+        found.append(("growing radius", "ours", "APGD", {"steps": steps, "loss": loss, "radii": (3, 2, 1)}))
+        if l1 and loss != "margin":  # the only peer, and in l1 alone
             large = {"n_iter": steps, "use_large_reps": True, "loss_function": loss}
-            found += [
-                ("growing radius", "ours", "APGD", {"steps": steps, "loss": loss, "radii": (3, 2, 1)}),
-                ("growing radius", "adv_lib", "apgd", large),
-            ]
-    least = {
-        1.0: [("foolbox", "EADAttack", {"steps": steps, "decision_rule": "L1", "initial_const": 1.0}),
-              ("torchattacks", "EADL1", {"max_iterations": steps, "initial_const": 1.0})],
-        2.0: [("foolbox", "DDNAttack", {"steps": steps, "init_epsilon": eps}),
-              ("foolbox", "L2CarliniWagnerAttack", {"steps": steps, "initial_const": 1.0, "stepsize": 0.05})],
+            found.append(("growing radius", "adv_lib", "apgd", large))
+    gentle = {"steps": steps, "initial_const": 1.0}  # their own 1e-3 wants thousands of steps
+    found += {
+        1.0: [("least norm", "foolbox", "EADAttack", {**gentle, "decision_rule": "L1"}),
+              ("least norm", "torchattacks", "EADL1", {"max_iterations": steps, "initial_const": 1.0})],
+        2.0: [("least norm", "foolbox", "DDNAttack", {"steps": steps, "init_epsilon": eps}),
+              ("least norm", "foolbox", "L2CarliniWagnerAttack", {**gentle, "stepsize": 0.05})],
         inf: [],
-    }  # fmt: skip
-    fmn = {1.0: "L1FMNAttack", 2.0: "L2FMNAttack", inf: "LInfFMNAttack"}[S.p]
-    found += [("least norm", "foolbox", fmn, {"steps": steps}), *(("least norm", *row) for row in least[S.p])]
+    }[S.p]  # fmt: skip
+    found.append(("least norm", "adv_lib", "fmn", {"steps": steps}))
     aimed = {"steps": steps, "loss": "dlr", "targets": 9, **({"radii": (3, 2, 1)} if l1 else {})}
     wide = {"n_iter": steps, "loss_function": "dlr", "num_targets": 9, "use_large_reps": l1}
     found += [("targeted", "ours", "APGD", aimed), ("targeted", "adv_lib", "apgd_targeted", wide)]
@@ -153,8 +147,7 @@ def plan(steps: int, sets) -> list[tuple[str, dict, object]]:
             shown = f"{attack}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
             record = {"set": str(S), "kind": kind, "who": who, "attack": shown}
             cells.append((f"{S} {who} {shown}", record, made))
-    order = ("PGD", "SLIDE", "APGD-CE", "APGD-DLR", "growing radius", "least norm", "targeted")
-    return sorted(cells, key=lambda cell: order.index(cell[1]["kind"]))
+    return sorted(cells, key=lambda cell: KINDS.index(cell[1]["kind"]))
 
 
 def show(cells: dict, n: int) -> None:

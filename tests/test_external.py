@@ -12,6 +12,7 @@ from torch import nn
 
 from tradeoff.attacks import external
 from tradeoff.attacks.external import ROUNDING, Library, Peer, paper_peers, settle
+from tradeoff.figures.peers import pair_up
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, Union
 
 BALLS = [Linf(0.1), L2(0.8), L1(2.0), Lp(1.5, 0.8)]
@@ -325,6 +326,36 @@ def test_the_attacks_of_the_paper():
     assert names[L2(2)] == ["C&W", "DDN", "Boundary", "Brendel-Bethge l2"]
     assert names[Linf(0.3)] == ["Brendel-Bethge linf"]
     assert all(attack.S == L2(2) and attack.box is None for attack in paper_peers(L2(2), None).values())
+
+
+def test_pairs_of_the_comparison():
+    """Each kind against the best peer; the union is of the three single climbs that leave least *together*."""
+
+    def cell(S, kind, who, attack, left):
+        stands = np.isin(np.arange(10), left)
+        bits = np.packbits(stands).tobytes().hex()
+        return {"set": S, "kind": kind, "who": who, "attack": attack, "accuracy": stands.mean(), "standing": bits}
+
+    cells = [
+        cell("linf:1", "PGD", "ours", "a", [0, 1, 2]),
+        cell("linf:1", "PGD", "foolbox", "b", [0, 1, 2, 3]),
+        cell("linf:1", "PGD", "art", "c", [4, 5]),
+        cell("l1:1", "SLIDE", "ours", "d", [0, 1]),
+        cell("l1:1", "growing radius", "ours", "e", [5, 6, 7]),
+        cell("l1:1", "SLIDE", "foolbox", "f", [4, 5, 6]),
+        cell("l1:1", "least norm", "foolbox", "g", []),
+        cell("l1:1", "targeted", "ours", "h", []),
+    ]
+    pairs = pair_up({"m": dict(enumerate(cells))}, 10)
+    found = {(p["set"], p["kind"]): (p["ours"], p["ours by"], p["peer"], p["peer by"]) for p in pairs}
+    assert found == {
+        ("linf:1", "PGD"): (0.3, "ours a", 0.2, "art c"),
+        ("l1:1", "SLIDE"): (0.2, "ours d", 0.3, "foolbox f"),
+        ("l1:1", "growing radius"): (0.3, "ours e", None, ""),
+        ("l1:1", "least norm"): (0.2, "ours d", 0.0, "foolbox g"),
+        ("l1:1", "targeted"): (0.0, "ours h", None, ""),
+        ("union", "union"): (0.0, "ours a + ours e", 0.0, "foolbox b + foolbox f"),
+    }
 
 
 @pytest.mark.slow
