@@ -366,8 +366,9 @@ def test_brendel_bethge(S, task):
     name = {"linf": "LinfinityBrendelBethgeAttack", "l2": "L2BrendelBethgeAttack", "l1": "L1BrendelBethgeAttack"}[
         S.name
     ]
-    x_adv = real("foolbox", name, S, {"steps": 30})(model, x, y, rng())
-    assert S.contains(x_adv.double() - x.double()).all() and (model(x_adv).argmax(dim=1) != y).double().mean() > 0.5
+    x_adv = real("foolbox", name, S, {"steps": 15})(model, x, y, rng())
+    assert S.contains(x_adv.double() - x.double()).all()
+    assert (model(x_adv).argmax(dim=1) != y).sum() >= 3  # one was misclassified from the start
 
 
 class First(nn.Module):
