@@ -19,6 +19,7 @@ FIGURES = (
     "mnist_tradeoff",
     "affine_strip",
     "slide_vs_pgd",
+    "projection_bug",
 )
 PRESETS = ("quick", "full")
 
