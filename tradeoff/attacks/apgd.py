@@ -14,7 +14,6 @@ from tradeoff.attacks.pgd import check_climber, random_start, steepest
 from tradeoff.attacks.slide import sparse_sign
 from tradeoff.perturbations import Lp
 
-SHARE = 0.2  # of the coordinates that the first step in l1 moves
 KEEP = 0.75  # of a step that momentum leaves to the gradient, and the share of rising steps that counts as progress
 
 
@@ -88,12 +87,14 @@ class APGD:
         return [*shares, self.steps - sum(shares)] if sum(shares) < self.steps else [1] * first + [self.steps - first]
 
     def start(self, x: Tensor, draws: Draws) -> State:
-        r = random_start(self.S, x, draws)
-        size = x.new_full((len(x),), (1.0 if self.S.p == 1 else 2.0) * self.S.eps)
-        state = {"r": r, "old": r, "size": size, "made": 0}
+        eps = self.S.eps
         if self.S.p > 1:
-            return state
-        return state | {"share": torch.full_like(size, SHARE), "support": torch.full_like(size, x[0].numel())}
+            r = random_start(self.S, x, draws)
+            return {"r": r, "old": r, "size": x.new_full((len(x),), 2 * eps), "made": 0}
+        # Uniform in an l1 ball is almost nothing everywhere; this is something somewhere (Croce & Hein 2021).
+        r = torch.as_tensor(draws.normal(0.0, 1.0, tuple(x.shape)), device=x.device).to(x)
+        r = self.S.project(r, *((None, None) if self.box is None else (self.box[0] - x, self.box[1] - x)))
+        return {"r": r, "size": x.new_full((len(x),), eps), "made": 0}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
@@ -140,6 +141,8 @@ def _remember(state: State, loss: Tensor, gradient: Tensor) -> State:
     if not state["made"]:
         zero = torch.zeros_like(loss)
         best = {"best_r": r, "best_gradient": gradient, "best_loss": loss}
+        support = (r.flatten(1) != 0).sum(dim=1).to(loss)
+        best |= {"support": support, "share": support / r[0].numel()}  # of the coordinates that a step in l1 moves
         return state | best | {"gradient": gradient, "last": loss, "rises": zero, "since": zero, "checked": loss,
                                "reduced": torch.zeros_like(loss, dtype=torch.bool)}  # fmt: skip
     better = loss > state["best_loss"]

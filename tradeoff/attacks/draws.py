@@ -50,6 +50,10 @@ class Draws:
         """As Generator.uniform."""
         return self._each("uniform", (low, high), size)
 
+    def normal(self, mean, deviation, size) -> np.ndarray:
+        """As Generator.normal."""
+        return self._each("normal", (mean, deviation), size)
+
     def gamma(self, shape, size) -> np.ndarray:
         """As Generator.gamma, of scale 1."""
         return self._each("gamma", (shape,), size)

@@ -1,48 +1,100 @@
 """Suites: the attacks of an evaluation, made for any sets. Cheap ones come first, as a cascade wants them."""
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 from tradeoff.attacks.affine import AffineAttack
+from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import Box
+from tradeoff.attacks.beam import CoordinateBeam
+from tradeoff.attacks.external import paper_peers
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.attacks.softened import Softened
+from tradeoff.attacks.square import Square
 from tradeoff.names import lookup
 from tradeoff.perturbations import Affine, Lp, Union
+
+SHRINKING = (3, 2, 1)  # multiples of the radius
 
 
 def suite(name: str, sets, box: Box = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name.
 
+    - "quick": one climb of 40 steps, or the grid of moves; seconds.
+    - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
+      (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
+    - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
+
     >>> list(suite("quick", Union((Linf(0.3), L1(10)))))
     ['quick linf:0.3', 'quick l1:10']
     """
     make = lookup(SUITES, name, "suite")
-    return make(sets.sets if isinstance(sets, Union) else (sets,), box)
+    attacks = {}
+    for S in sets.sets if isinstance(sets, Union) else (sets,):
+        attacks |= {f"{attack} {S}": made for attack, made in make(S, box).items()}
+    return attacks
 
 
-def quick(sets, box: Box) -> dict:
-    """One climb of 40 steps, or the grid of moves."""
-    return {f"quick {S}": _attack(S, box, 40, 1) for S in sets}
+def quick(S, box: Box) -> dict:
+    return {"quick": _climb_or_search(S, box, 40, 1)}
 
 
-def paper(sets, box: Box) -> dict:
-    """100 steps from 40 starts, as in the paper, or the grid of moves."""
-    return {f"paper {S}": _attack(S, box, 100, 40) for S in sets}
+def paper(S, box: Box) -> dict:
+    peers = paper_peers(S, box) if isinstance(S, Lp) and find_spec("foolbox") else {}
+    return {"paper": _climb_or_search(S, box, 100, 40), **peers}
 
 
-def strong(sets, box: Box) -> dict:
-    """The quick attacks, then the paper's."""
-    return quick(sets, box) | paper(sets, box)
+def strong(S, box: Box) -> dict:
+    """Climbs by the model's own gradients and by softened ones, with several losses, at each wrong class, from larger
+    balls; then searches without gradients. In order of what they break for their cost on networks trained on one set,
+    on the worst of several and naturally (see `benchmarks/strength.py`)."""
+    if isinstance(S, Affine):
+        return {"quick": _climb_or_search(S, box, 40, 1), "mixed": _climb_or_search(S, box, 100, 5)}
+    if not isinstance(S, Lp):
+        return {"grid": GridSearch(S)}
+
+    def apgd(loss, **how):
+        return APGD(S, steps=100, loss=loss, box=box, **how)
+
+    if S.p == 1:
+        return {
+            "soft SLIDE": Softened(SLIDE(S, steps=100, box=box)),
+            "soft APGD-ce": Softened(apgd("ce", radii=SHRINKING)),
+            "soft APGD-dlr": Softened(apgd("dlr", radii=SHRINKING)),
+            "APGD-ce": apgd("ce", radii=SHRINKING),
+            "APGD-margin": apgd("margin", radii=SHRINKING),
+            "soft APGD-margin": Softened(apgd("margin", radii=SHRINKING)),
+            "targeted": apgd("margin", radii=SHRINKING, targets=9),
+            "beam": CoordinateBeam(S, box=box),
+            "square": Square(S, queries=1000, box=box),
+        }
+    if S.p < float("inf"):
+        return {
+            "APGD-margin": apgd("margin", radii=SHRINKING),
+            "APGD-ce": apgd("ce", radii=SHRINKING),
+            "APGD-dlr": apgd("dlr", radii=SHRINKING),
+            "soft APGD-ce": Softened(apgd("ce")),
+            "targeted": apgd("margin", radii=SHRINKING, targets=9),
+            **({"square": Square(S, queries=1000, box=box)} if S.p == 2 else {}),
+        }
+    return {
+        "APGD-ce": apgd("ce"),
+        "APGD-margin": apgd("margin"),
+        "APGD-margin, shrinking": apgd("margin", radii=SHRINKING),
+        "targeted": apgd("margin", targets=5),
+        "square": Square(S, queries=1000, box=box),
+    }
 
 
 SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "strong": strong}
 
 
-def _attack(S, box: Box, steps: int, restarts: int):
+def _climb_or_search(S, box: Box, steps: int, restarts: int):
     if isinstance(S, Affine):
-        search = GridSearch(S.a) if not isinstance(S.a, Lp) else _attack(S.a, box, steps, 1)
-        return AffineAttack(search, _attack(S.b, box, steps, 1), restarts=restarts if isinstance(S.a, Lp) else 1)
+        search = GridSearch(S.a) if not isinstance(S.a, Lp) else _climb_or_search(S.a, box, steps, 1)
+        return AffineAttack(search, _climb_or_search(S.b, box, steps, 1), restarts=restarts if isinstance(S.a, Lp) else 1)
     if not isinstance(S, Lp):
         return GridSearch(S)
     return (SLIDE if S.p == 1 else PGD)(S, steps, restarts=restarts, box=box)
