@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from math import inf
 
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
@@ -15,9 +16,6 @@ from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.square import Square
 from tradeoff.names import lookup
 from tradeoff.perturbations import Affine, Lp, Union
-
-SHRINKING = (3, 2, 1)  # multiples of the radius
-
 
 def suite(name: str, sets, box: Box = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name.
@@ -55,36 +53,36 @@ def strong(S, box: Box) -> dict:
     if not isinstance(S, Lp):
         return {"grid": GridSearch(S)}
 
-    def apgd(loss, **how):
-        return APGD(S, steps=100, loss=loss, box=box, **how)
+    def apgd(loss, steps=100, **how):
+        return APGD(S, steps, loss=loss, box=box, **how)
 
+    shrinking = {"radii": (3, 2, 1)}
     if S.p == 1:
         return {
             "soft SLIDE": Softened(SLIDE(S, steps=100, box=box)),
-            "soft APGD-ce": Softened(apgd("ce", radii=SHRINKING)),
-            "soft APGD-dlr": Softened(apgd("dlr", radii=SHRINKING)),
-            "APGD-ce": apgd("ce", radii=SHRINKING),
-            "APGD-margin": apgd("margin", radii=SHRINKING),
-            "soft APGD-margin": Softened(apgd("margin", radii=SHRINKING)),
-            "targeted": apgd("margin", radii=SHRINKING, targets=9),
-            "beam": CoordinateBeam(S, box=box),
-            "square": Square(S, queries=1000, box=box),
+            "soft APGD-ce": Softened(apgd("ce", **shrinking)),
+            "soft APGD-dlr": Softened(apgd("dlr", **shrinking)),
+            "APGD-ce": apgd("ce", **shrinking),
+            "APGD-margin": apgd("margin", **shrinking),
+            "soft targeted": Softened(apgd("margin", targets=5, **shrinking)),
+            "beam": CoordinateBeam(S, width=16, candidates=32, box=box),
+            "square": Square(S, queries=300, box=box),
         }
-    if S.p < float("inf"):
+    if S.p < inf:
         return {
-            "APGD-margin": apgd("margin", radii=SHRINKING),
-            "APGD-ce": apgd("ce", radii=SHRINKING),
-            "APGD-dlr": apgd("dlr", radii=SHRINKING),
+            "APGD-margin": apgd("margin", **shrinking),
+            "APGD-ce": apgd("ce", **shrinking),
+            "APGD-dlr": apgd("dlr", **shrinking),
             "soft APGD-ce": Softened(apgd("ce")),
-            "targeted": apgd("margin", radii=SHRINKING, targets=9),
-            **({"square": Square(S, queries=1000, box=box)} if S.p == 2 else {}),
+            "APGD-margin, again": apgd("margin", restarts=2, **shrinking),
+            **({"square": Square(S, queries=300, box=box)} if S.p == 2 else {}),
         }
     return {
-        "APGD-ce": apgd("ce"),
+        "APGD-ce": apgd("ce", steps=50),
         "APGD-margin": apgd("margin"),
-        "APGD-margin, shrinking": apgd("margin", radii=SHRINKING),
-        "targeted": apgd("margin", targets=5),
-        "square": Square(S, queries=1000, box=box),
+        "APGD-margin, shrinking": apgd("margin", **shrinking),
+        "targeted": apgd("margin", targets=1),
+        "square": Square(S, queries=300, box=box),
     }
 
 
