@@ -45,6 +45,7 @@ COARSEST = 0.5
 EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
 LARGEST = 1e6  # of the lengths that lattices are fitted to
+CLOSE = 4.5e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -61,7 +62,7 @@ def flow_bounds(
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G mostly below 3e-3, in a few seconds; nearly exclusive sets take up to half a minute there. `spread` is the
+    D_G mostly below 5e-3, in a few seconds; the longest, up to 15 s, take sets just short of exclusive. `spread` is the
     standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
@@ -239,7 +240,7 @@ def _nearest(sums: _Sums, scale: float, alpha: float) -> np.ndarray:
 
 
 def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
-    """x_0 has a lattice too, translated by the longest useful offsets and by about 16 shorter ones."""
+    """x_0 has a lattice too, translated by offsets near the longest useful ones and by about 8 shorter ones."""
     tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
     ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
     ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
@@ -250,7 +251,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     pair = np.repeat(np.arange(len(ends)), [len(end) for end in ends])
     gaps = G[pair, 0] - np.minimum(G[pair, np.arange(len(pair)) + 1], 2 * alpha)
     t_step, _, short = _aligned(gaps[gaps < LARGEST], step)
-    tail = TAIL_D_G
+    tail, close = TAIL_D_G, CLOSE * min(1, 16 * step) ** 2
     z = _lattice((tip - 1) * dist.alpha, x_step, tail)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
     columns, tip = (1 + z / dist.alpha).ravel(), np.repeat(tip, z.shape[1])
@@ -260,7 +261,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     offset = tips - back * width
     blocks = back.reshape(sums.count, z.shape[1], sums.count, z.shape[1])
     direct, near = np.empty((2, *blocks.shape), dtype=bool)
-    sparse = max(1, round(2 / width / 16))
+    sparse = max(1, round(2 / width / 8))
     for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
         last = np.round((tips[i * z.shape[1], j * z.shape[1]] - end) / width)
         direct[i, :, j] = np.isin(blocks[i, :, j], last)
@@ -269,7 +270,9 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(np.maximum(sums.top - short / 2, -sums.top), z.shape[1])
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**8)
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**8, close)
+    if lower >= 0.5 - close:
+        return lower, 0.5
     edges = np.linspace(-tail, tail, COLUMNS + 1)
     fine, half = 1 + (edges[1:] + edges[:-1]) / 2 / dist.alpha, tail / COLUMNS / dist.alpha
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
@@ -293,12 +296,14 @@ def _flow(
     tail: float,
     ratio: float,
     grain: int,
+    close: float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """The value of a flow, and the levels of yT from which the cut keeps label +1 in each column.
 
     Columns of all adversaries in one row, with their `mass` and for each label the `starts` of their lattices of yT.
     `offset`, `useful` and `direct` are matrices: of the x_0-offsets between columns of the two labels, of the pairs to
-    use, and of those to try first. Translations of T lie at distances that grow by `ratio`.
+    use, and of those to try first. Translations of T lie at distances that grow by `ratio`. A flow within `close` of ½
+    is left as it is, and all is lost.
     """
     size = len(mass)
     z = [_lattice(start - alpha, step, tail) for start in starts]
@@ -335,6 +340,8 @@ def _flow(
     # First along few edges, which nearly suffice where all is tight: there the search for the last paths takes minutes.
     few = np.append(np.ones(2 * len(nodes), dtype=bool), tight[which])
     flow = maximum_flow(csr_array((values[few], (rows[few], heads[few])), shape=graph.shape), source, sink)
+    if flow.flow_value / scale >= 0.5 - close:
+        return flow.flow_value / scale, np.full(size, inf)
     graph = graph - flow.flow
     ends = np.flatnonzero(graph.indices == sink)
     ends = np.append(ends, np.arange(graph.indptr[source], graph.indptr[source + 1]))

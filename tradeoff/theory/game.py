@@ -69,7 +69,7 @@ def game_value(
 
       V = min(½, p0 Φ(u - α) + (1-p0) Φ(G_0 - u - α)),  u = max(G_2/2, G_0/2 - L/(2α - G_0)), or G_2/2 if G_0 ≥ 2α,
 
-    to rounding (theorem exact-game); several weighted adversaries are solved by a search, to about 1e-7. On D_G the
+    to rounding (theorem exact-game); several weighted adversaries are solved by a search, to about 1e-6. On D_G the
     value is exact to rounding for one set and for "affine".
 
     Raises ValueError for another distribution, sets that are not l_p balls, an unknown adversary, weights that are

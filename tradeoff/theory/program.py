@@ -24,8 +24,11 @@ from scipy.special import ndtr
 
 REACH = 7.0  # standard deviations beyond which a threshold loses nothing (1e-12), or everything
 CAPACITY = 2**30 - 1  # of all cells of a cut: twice that is still an int32, which the solver wants
-BLOCKS, STARTS = 6, 8  # the first grid for two sets has 6 × 6 blocks, of which 8 are gone on with
-KEPT = {1 / 32: 3, 1 / 128: 1}  # of them, after the search with that step
+WIDTH = 44  # steps of 1/8, 5.5 standard deviations: half the first grid for two sets
+BLOCKS, STARTS = 6, 6  # it has 6 × 6 blocks, of which 6 are gone on with
+AROUND = 6  # steps of a later grid
+KEPT = 3  # starts, after the first of these steps; then the best one
+STEPS = (1 / 32, 1 / 32, *(2.0**-k for k in range(7, 26, 2)))
 GIVE_UP = ((inf, inf), (-inf, -inf))  # label +1, to keep label -1: the constant classifier
 
 Solution = tuple[float, tuple]  # the value and the thresholds of a GameValue
@@ -46,11 +49,11 @@ def one_set(p0: float, alpha: float, stay: float, flip: float) -> Solution:
 
 
 def two_sets(p0: float, alpha: float, b: np.ndarray, flip: np.ndarray, weights: np.ndarray) -> list[Solution]:
-    """Against two sets each, to about 1e-7: b and weights (games, 2), flip (games, 2, 2).
+    """Against two sets each, to about 5e-7: b and weights (games, 2), flip (games, 2, 2).
 
-    The first grid is coarse and covers all that matters; the best of several of its blocks go on. The later ones, each
-    four times finer, lie around the last solutions: there a tight constraint stays exactly tight when thresholds move
-    by whole steps.
+    The first grid is coarse and covers all that matters; the best of several of its blocks go on, with starts on kinks
+    that it may step over. The later ones, each four times finer, lie around the last solutions, and follow them if they
+    come to the edge: there a tight constraint stays exactly tight when thresholds move by whole steps.
     """
     solutions = [(0.5, (GIVE_UP,) * 2)] * len(b)
     # Exclusive sets: Φ(M_1 - α) + Φ(N_2 - α) ≥ 1 and Φ(M_2 - α) + Φ(N_1 - α) ≥ 1.
@@ -67,24 +70,29 @@ def two_sets(p0: float, alpha: float, b: np.ndarray, flip: np.ndarray, weights: 
 
 def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
     games, step = len(b), 1 / 8
-    middle = np.full((games, 2), alpha)
-    best = _search(p0, alpha, b, flip, weights, middle, middle, step, int(REACH / step), BLOCKS)
-    repeated = [np.repeat(z, STARTS, axis=0) for z in (b, flip, weights)]
-    while step > 1e-7:
-        step /= 4
-        active = np.arange(len(best[0]))
+    middle = alpha + (b - alpha) % step  # so that M = b and the kinks of max_j (b_j - M_j) lie on the grid
+    grid = _search(p0, alpha, b, flip, weights, middle, middle, step, WIDTH, BLOCKS)
+    grid = [z.reshape(games, STARTS, *z.shape[1:]) for z in grid]
+    best = [np.concatenate(pair, axis=1) for pair in zip(grid, _alike(p0, alpha, b, flip, weights), strict=True)]
+    for turn, step in enumerate(STEPS):
+        starts = best[0].shape[1]
+        tasks = [np.repeat(z, starts, axis=0) for z in (b, flip, weights)]
+        best = [z.reshape(games * starts, *z.shape[2:]) for z in best]
+        active = np.arange(games * starts)
         while len(active):
             old, M, N = (z[active] for z in best)
-            found = _search(p0, alpha, *(z[active] for z in repeated), M, N, step, 6)
+            found = _search(p0, alpha, *(z[active] for z in tasks), M, N, step, AROUND)
+            reach = (AROUND - 1) * step
+            edge = [(z > y + reach) | (z < y - reach) for z, y in zip(found[1:], (M, N), strict=True)]
             better = found[0] < old
             for z, new in zip(best, found, strict=True):
                 z[active[better]] = new[better]
-            active = active[found[0] < old - step * 1e-5] if step < 1 / 32 else active[:0]
-        if step in KEPT:
-            ranks = best[0].reshape(games, -1).argsort(axis=1)[:, : KEPT[step]]
-            first = (ranks + len(best[0]) // games * np.arange(games)[:, None]).ravel()
-            best, repeated = [z[first] for z in best], [np.repeat(z, KEPT[step], axis=0) for z in (b, flip, weights)]
-    value, M, N = best
+            go_on = np.any(edge, axis=(0, 2)) & (found[0] < old - step * 1e-6)
+            active = active[go_on] if turn else active[:0]
+        best = [z.reshape(games, starts, *z.shape[1:]) for z in best]
+        kept = best[0].argsort(axis=1)[:, : 1 if turn else KEPT]
+        best = [np.take_along_axis(z, kept.reshape(games, -1, *[1] * (z.ndim - 2)), axis=1) for z in best]
+    value, M, N = (z[:, 0] for z in best)
     lost = alpha + REACH - step  # however large the sums
     M, N = (np.where(z < lost, z, inf) for z in (M, N))
     flipped = [b + (b - z).max(axis=1, keepdims=True) for z in (N, M)]
@@ -93,6 +101,26 @@ def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
         (0.5, (GIVE_UP,) * 2) if v >= 0.5 else (v, tuple((tuple(plus), tuple(minus)) for plus, minus in t))
         for v, t in zip(value.tolist(), thresholds.tolist(), strict=True)
     ]
+
+
+def _alike(p0, alpha, b, flip, weights) -> list[np.ndarray]:
+    """Starts with M = N that the first grid may miss: [values, M, N] of shape (games, 3, ...).
+
+    One set as if alone, the other as it then must, and the best of M_i = b_i + t, the kink of max_j (b_j - M_j).
+    """
+    gap = np.maximum(2 * (alpha - b), 1e-300)
+    level = np.where(b < alpha, b - log(p0 / (1 - p0)) / gap, -inf)
+    level = np.clip(np.maximum(level, flip[:, (0, 1), (0, 1)] / 2), alpha - REACH, 1e300)
+    first = np.stack([level[:, 0], np.maximum(level[:, 1], flip[:, 0, 1] - level[:, 0])], axis=1)
+    second = np.stack([np.maximum(level[:, 0], flip[:, 0, 1] - level[:, 1]), level[:, 1]], axis=1)
+    least = (flip - b[:, :, None] - b[:, None, :]).max(axis=(1, 2)) / 2
+    t = np.clip(least, -alpha - REACH, 0)[:, None, None] * np.linspace(0, 1, 65)
+    p = weights[:, :, None]
+    risks = (p * (p0 * ndtr(b[:, :, None] + t - alpha) + (1 - p0) * ndtr(b[:, :, None] - t - alpha))).sum(axis=1)
+    third = b + np.take_along_axis(t[:, 0], risks.argmin(axis=1)[:, None], axis=1)
+    starts = first, second, third
+    M = np.stack(starts, axis=1)
+    return [np.stack([_risk(p0, alpha, b, weights, z, z) for z in starts], axis=1), M, M.copy()]
 
 
 def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np.ndarray]:
@@ -169,7 +197,7 @@ def _risk(p0, alpha, b, weights, M, N) -> np.ndarray:
 
 
 def several_sets(p0: float, alpha: float, stay: np.ndarray, flip: np.ndarray, weights: np.ndarray) -> Solution:
-    """Against any number of sets, to about 1e-8: the whole program, on grids that are refined as for two sets."""
+    """Against any number of sets, to about 1e-6: the whole program, on grids that are refined as for two sets."""
     n = len(weights)
     sums = np.empty((n, 2, n, 2))
     sums[:, 0, :, 0] = sums[:, 1, :, 1] = flip
