@@ -1,14 +1,14 @@
 """How near the strong suite comes to everything together, and at what cost.
 
-    python benchmarks/strength.py --runs out-full/runs [--models natural linf max msd] [--n 500] [--work DIR] [--out FILE]
+    python benchmarks/strength.py --runs tradeoff/results/runs [--models natural linf max msd] [--n 500] [--out FILE]
 
-For every model (RUNS/mnist-NAME/weights.safetensors, a small CNN) on the first N test images of MNIST, at linf 0.3, l2 2
-and l1 10: the strong suite as a cascade, and after it, on the examples still standing, everything else at hand: every
-climber of ours with every loss, own gradients and softened ones, from the ball and from larger ones, at each wrong
-class, ten starts; wide beams, thousands of queries; with foolbox installed the peers' attacks of the paper (EAD,
-Pointwise, C&W, DDN, Boundary, Brendel-Bethge). The table shows the accuracy left by either, the passes (a forward and a
-backward pass of an example count as one, per example of the whole batch) and what each attack added. Finished cells are
-kept in WORK, from which an interrupted command goes on.
+For every model (RUNS/mnist-NAME/weights.safetensors, a small CNN), the first N test images of MNIST, linf 0.3, l2 2 and
+l1 10: the strong suite as a cascade, and then, on the examples that stand under all three, everything else at hand:
+every climber of ours with every loss, own gradients and softened ones, from the ball and from larger ones, at each
+wrong class, from several starts; wide beams, thousands of queries; with foolbox installed the peers' attacks of the
+paper (EAD, Pointwise, C&W, DDN, Boundary, Brendel-Bethge). Printed are the accuracies left by either, the passes (a
+forward and a backward pass of an example count as one, per example of the whole batch) and what each attack added.
+Finished cells are kept in WORK, from which an interrupted command goes on.
 """
 
 import argparse
@@ -33,9 +33,9 @@ from tradeoff.training import load_weights
 SETS = Union((Linf(0.3), L2(2), L1(10)))
 
 
-def everything() -> dict:
-    """The strong suite, and all else."""
-    attacks = dict(suite("strong", SETS))
+def all_else() -> dict:
+    """What the strong suite leaves out."""
+    attacks = {}
     for S in SETS.sets:
         plain = SLIDE(S, 100, restarts=10) if S.p == 1 else PGD(S, 100, restarts=10)
         attacks |= {f"plain {S}": plain, f"soft plain {S}": Softened(plain)}
@@ -52,18 +52,6 @@ def everything() -> dict:
     return attacks | {"MSD": steepest, "soft MSD": Softened(steepest)}
 
 
-def summary(outcomes, attacks: list[str]) -> dict:
-    """Accuracy after the named attacks, for each set and the union, and their passes."""
-    columns = [outcomes.attacks.index(name) for name in attacks]
-    broken = outcomes.tried & ~outcomes.correct
-    left = {}
-    for S in map(str, SETS.sets):
-        chosen = [k for k in columns if outcomes.sets[k] == S]
-        left[S] = float((~broken[:, [0, *chosen]].any(axis=1)).mean())
-    left["union"] = float((~broken[:, [0, *columns]].any(axis=1)).mean())
-    return {"accuracy": left, "passes": sum(gain.passes for gain in outcomes.gains() if gain.attack in attacks)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", required=True, metavar="DIR", help="folder of trained models, as experiments make it")
@@ -77,18 +65,28 @@ def main() -> None:
     for name in options.models:
         model = build("small_cnn", 0)
         load_weights(Path(options.runs) / f"mnist-{name}" / "weights.safetensors", model)
-        outcomes = evaluate(model, everything(), data.x, data.y, np.random.default_rng(0), cascade=True, chunk=100,
-                            run=make_folder(Path(options.work) / f"{name}-{options.n}"), progress=name)  # fmt: skip
-        strong = summary(outcomes, list(suite("strong", SETS)))
-        both = summary(outcomes, list(outcomes.attacks[1:]))
-        gains = [gain._asdict() for gain in outcomes.gains()]
-        rows[name] = {"clean": outcomes.accuracy(), "strong": strong, "everything": both, "gains": gains}
-        for label, found in (("strong", strong), ("everything", both)):
-            shown = "  ".join(f"{S} {accuracy:6.1%}" for S, accuracy in found["accuracy"].items())
-            print(f"{name:8} {label:10} {shown}  {found['passes']:7.0f} passes", flush=True)
+
+        def run(label, attacks, x, y, name=name, model=model):
+            folder = make_folder(Path(options.work) / f"{name}-{options.n}-{label}")
+            rng = np.random.default_rng(0)
+            return evaluate(model, attacks, x, y, rng, cascade=True, chunk=100, run=folder, progress=f"{name} {label}")
+
+        strong = run("strong", suite("strong", SETS), data.x, data.y)
+        gains, row = strong.gains(), {name: strong.accuracy(name) for name in (*strong.set_names,)}
+        row |= {"clean": strong.accuracy(), "union": strong.union(), "passes": sum(gain.passes for gain in gains)}
+        standing = strong.standing(*strong.set_names)
+        rest = run("rest", all_else(), data.x[standing], data.y[standing]) if standing.any() else None
+        row["union of everything"] = (rest.union() if rest else 0.0) * strong.union()
+        added = [gain for gain in rest.gains() if gain.union] if rest else []
+        row |= {"gains": [gain._asdict() for gain in gains], "added": [gain._asdict() for gain in added]}
+        rows[name] = row
+        numbers = "  ".join(f"{key} {row[key]:.1%}" for key in ("clean", *strong.set_names, "union"))
+        print(f"{name}: {numbers}; {row['passes']:.0f} passes; everything {row['union of everything']:.1%}", flush=True)
         for gain in gains:
-            print(f"    {gain['attack']:44} tried {gain['tried']:4}  broken {gain['broken']:4}  of the union "
-                  f"{gain['union']:4}  {gain['passes']:6.1f} passes")  # fmt: skip
+            print(f"    {gain.attack:36} tried {gain.tried:4}  broken {gain.broken:4}  of the union {gain.union:4}  "
+                  f"{gain.passes:6.1f} passes")  # fmt: skip
+        for gain in added:
+            print(f"  + {gain.attack:48} of the union {gain.union:4}")
     if options.out:
         about = provenance(data=f"first {options.n} test examples of {data.source}", seed=0)
         write_json(options.out, {"sets": str(SETS), "models": rows, "provenance": about})

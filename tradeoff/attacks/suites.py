@@ -17,6 +17,7 @@ from tradeoff.attacks.square import Square
 from tradeoff.names import lookup
 from tradeoff.perturbations import Affine, Lp, Union
 
+
 def suite(name: str, sets, box: Box = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name.
 
@@ -92,7 +93,8 @@ SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "strong": stro
 def _climb_or_search(S, box: Box, steps: int, restarts: int):
     if isinstance(S, Affine):
         search = GridSearch(S.a) if not isinstance(S.a, Lp) else _climb_or_search(S.a, box, steps, 1)
-        return AffineAttack(search, _climb_or_search(S.b, box, steps, 1), restarts=restarts if isinstance(S.a, Lp) else 1)
+        again = restarts if isinstance(S.a, Lp) else 1  # a search starts again by its own tries
+        return AffineAttack(search, _climb_or_search(S.b, box, steps, 1), restarts=again)
     if not isinstance(S, Lp):
         return GridSearch(S)
     return (SLIDE if S.p == 1 else PGD)(S, steps, restarts=restarts, box=box)
