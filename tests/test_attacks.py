@@ -1,16 +1,31 @@
 """Attacks: what they must keep (set, box, model), and what they must reach (closed forms, brute force)."""
 
 from dataclasses import replace
-from math import log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, Draws, GridSearch, RandomSearch, ascend, worst
+from tradeoff.attacks import (
+    APGD,
+    MSD,
+    PGD,
+    SLIDE,
+    AffineAttack,
+    CoordinateBeam,
+    Draws,
+    GridSearch,
+    RandomSearch,
+    Softened,
+    Square,
+    ascend,
+    worst,
+)
 from tradeoff.attacks.ascent import Found, look
-from tradeoff.attacks.losses import margin
+from tradeoff.attacks.losses import ce, dlr, margin
+from tradeoff.certification import reach
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Swap, Union
 from tradeoff.theory import BernoulliFeature
 
@@ -36,6 +51,13 @@ ON_IMAGES = [
     APGD(L1(0), steps=2),
     MSD((Linf(0.1), L2(1.0), L1(3.0)), steps=5),
     MSD((Linf(0.1), L1(3.0)), steps=5, quantile=(80.0, 99.0), restarts=2, early_stop=False),
+    Square(Linf(0.1), queries=40),
+    Square(L2(1.0), queries=40, restarts=2),
+    Square(L1(3.0), queries=40, loss="ce", early_stop=False),
+    CoordinateBeam(L1(3.0), width=2, candidates=6),
+    CoordinateBeam(L2(1.0), width=3, candidates=5, restarts=2, early_stop=False),
+    Softened(APGD(L2(1.0), steps=8)),
+    Softened(MSD((Linf(0.1), L1(3.0)), steps=5)),
     RandomSearch(RT, tries=5),
     GridSearch(RotationTranslation(1, 10)),
     AffineAttack(PGD(Linf(0.1), steps=7), SLIDE(L1(3.0), steps=7)),
@@ -45,6 +67,8 @@ ON_IMAGES = [
     AffineAttack(RandomSearch(RT, tries=4), PGD(Linf(0.1), steps=5)),
     AffineAttack(RandomSearch(RT, tries=4), SLIDE(L1(3.0), steps=5), beta=1.0),
     AffineAttack(RandomSearch(RT, tries=4), PGD(L2(1.0), steps=5), beta=0.0),
+    AffineAttack(PGD(Linf(0.1), steps=4), SLIDE(L1(3.0), steps=4), beta=(0, 0.25, 1)),
+    AffineAttack(RandomSearch(RT, tries=2), PGD(Linf(0.1), steps=4), beta=(0.25, 0.75)),
 ]
 
 
@@ -159,6 +183,8 @@ LP_ATTACKS = [  # steps as long as the radius: a constant gradient wants no caut
     APGD(L2(0.6), steps=60, box=None),
     APGD(L1(1.0), steps=100, box=None),
     APGD(L1(1.0), steps=100, box=None, targets=1, loss="margin"),
+    MSD((Linf(0.2), L2(0.6), L1(1.0)), steps=40, step=1.0, quantile=100, box=None),
+    MSD((L2(0.2), L1(1.2)), steps=40, step=1.0, quantile=100, box=None),
 ]
 
 
@@ -206,20 +232,63 @@ def test_linf_with_a_box_reaches_the_closed_form():
     assert np.array_equal(broken, margins < shift) and 20 < broken.sum() < 380
 
 
-@pytest.mark.parametrize("attack", [SLIDE(L1(0.8), steps=100, quantile=100), PGD(L1(0.8), steps=100)])
-def test_l1_with_a_box_never_passes_the_closed_form_and_nearly_reaches_it(attack):
-    """In a box the worst l1 noise fills coordinates to the edge, largest |w_i| first."""
+IN_A_BOX = [  # and the share of what can be broken that they break at least
+    (SLIDE(L1(0.8), steps=100, quantile=100), 0.93),
+    (PGD(L1(0.8), steps=100), 0.93),
+    (APGD(L1(0.8), steps=100), 0.98),
+    (APGD(L1(0.8), steps=100, radii=(3, 2, 1)), 0.98),
+    (APGD(L1(0.8), steps=100, loss="dlr", targets=1), 0.98),
+    (PGD(L2(0.5), steps=100), 0.98),
+    (APGD(L2(0.5), steps=100), 0.98),
+    (APGD(L2(0.5), steps=100, radii=(2, 1)), 0.98),
+    (APGD(Linf(0.3), steps=100), 0.98),
+    (APGD(Lp(1.5, 0.6), steps=15), 0.95),
+    (MSD((Linf(0.25), L2(0.5), L1(0.8)), steps=100, quantile=100), 0.95),
+]
+
+
+@pytest.mark.parametrize(("attack", "least"), IN_A_BOX, ids=str)
+def test_in_a_box_no_attack_passes_the_exact_support_and_it_is_nearly_reached(attack, least):
+    """`reach` has it in closed form, for a union the largest of its members."""
     model, _, y, w, _ = linear(8)
     x = torch.from_numpy(rng(1).uniform(size=(400, 8)))
-    sign = -(2 * y.numpy() - 1)[:, None] * np.sign(w)
-    order = np.argsort(-np.abs(w))
-    room = np.where(sign > 0, 1 - x.numpy(), x.numpy())[:, order]
-    spent = np.minimum(room, np.maximum(attack.S.eps - np.cumsum(room, axis=1) + room, 0))
-    shift = (spent * np.abs(w)[order]).sum(axis=1)
-    margins = (2 * y.numpy() - 1) * (x.numpy() @ w + 0.2)
-    broken = (model(attack(model, x, y, rng())).argmax(dim=1) != y).numpy()
-    assert not np.any(broken & (margins > shift + 1e-6))
-    assert broken.sum() >= 0.93 * (margins < shift).sum()
+    w = torch.from_numpy(w)
+    against = -(2 * y - 1)[:, None] * w
+    sets = attack.S.sets if isinstance(attack.S, Union) else [attack.S]
+    shift = torch.stack([reach(against, S, -x, 1 - x) for S in sets]).amax(dim=0)
+    margins = (2 * y - 1) * (x @ w + 0.2)
+    broken = model(attack(model, x, y, rng())).argmax(dim=1) != y
+    assert not (broken & (margins > shift + 1e-6)).any()
+    assert 20 < (margins < shift).sum() < 380
+    assert broken.sum() >= least * (margins < shift).sum()
+
+
+@pytest.mark.parametrize("S", [Linf(0.15), L2(0.4), L1(0.7)], ids=str)
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
+def test_with_every_target_a_linear_model_of_three_classes_breaks_where_it_can(S, loss):
+    """That is where z_j - z_y + support(w_j - w_y) > 0 for a wrong class j."""
+    g = rng(5)
+    w, x = torch.from_numpy(g.normal(size=(3, 6))), torch.from_numpy(g.normal(size=(200, 6)))
+    model = nn.Linear(6, 3, bias=False).double()
+    model.weight.data = w
+    y = (x @ w.T).argmax(dim=1)
+    logits = x @ w.T - (x @ w.T).gather(1, y[:, None])
+    room = logits + torch.stack([S.support(w[j] - w[y]) for j in range(3)], dim=1)
+    room = room.scatter(1, y[:, None], -inf).amax(dim=1)
+    broken = model(APGD(S, steps=60, loss=loss, targets=2, box=None)(model, x, y, rng())).argmax(dim=1) != y
+    assert (room.abs() > 1e-4).all() and torch.equal(broken, room > 0) and 20 < broken.sum() < 180
+
+
+def test_growing_radii_share_the_steps():
+    """Every radius looks once more than it has steps; the last has 0.4 of them, and the first at least one."""
+    model, x, y, _, _ = linear(8)
+    for steps, radii, passes in ((20, (1,), 21), (20, (3, 2, 1), 23), (3, (3, 2, 1), 6), (2, (2.0, 1.0), 4)):
+        seen, handle = counted(model)
+        APGD(L1(0.1), steps=steps, radii=radii, box=None, early_stop=False)(model, x, y, rng())
+        handle.remove()
+        assert len(seen) == 2 + passes
+    attack = APGD(L1(0.5), steps=9, box=None)
+    assert torch.equal(attack(model, x, y, rng()), replace(attack, radii=[1])(model, x, y, rng()))
 
 
 def test_attacks_meet_the_theory():
@@ -255,6 +324,11 @@ def small_network(n, seed):
         PGD(L2(0.4), steps=40, restarts=5, box=None),
         PGD(L1(0.4), steps=40, restarts=5, box=None),
         SLIDE(L1(0.4), steps=40, quantile=100, restarts=5, box=None),
+        APGD(Linf(0.4), steps=40, restarts=3, loss="margin", box=None),
+        APGD(L2(0.4), steps=40, restarts=3, loss="margin", box=None),
+        APGD(L1(0.4), steps=40, restarts=3, loss="margin", box=None),
+        APGD(L1(0.4), steps=40, restarts=3, loss="margin", targets=2, box=None),
+        MSD((Linf(0.2), L2(0.25), L1(0.4)), steps=40, quantile=100, restarts=5, box=None),
     ],
     ids=lambda a: f"{type(a).__name__} {a.S}",
 )
@@ -269,8 +343,9 @@ def test_against_exhaustive_search_in_the_plane(attack):
     mesh = torch.cartesian_prod(side, side)
     mesh = mesh[attack.S.contains(mesh)]
     with torch.no_grad():
-        everywhere = torch.stack([margin(model(x + r), y) for r in mesh])
-        best = everywhere.max(dim=0).values
+        best = torch.stack(
+            [margin(model(at + mesh), label.expand(len(mesh))).max() for at, label in zip(x, y, strict=True)]
+        )
         x_adv = replace(attack, early_stop=False)(model, x, y, rng())
         found = margin(model(x_adv), y)
     steepest = 2 * 0.4 / 160 * 30  # mesh width × a bound of the gradient here
@@ -420,6 +495,76 @@ def test_affine_spends_the_budget_it_says(images):
         assert (left <= (1 - beta) * 3.0 + 1e-5).all()
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        AffineAttack(PGD(L2(0.5), steps=4, early_stop=False), SLIDE(L1(3.0), steps=4, early_stop=False), restarts=2),
+        AffineAttack(RandomSearch(RT, tries=2), PGD(Linf(0.1), steps=4, early_stop=False)),
+    ],
+    ids=["noise", "moves"],
+)
+def test_a_searched_share_is_the_worst_of_the_shares(attack, images):
+    """Given the same draws: those that follow in the streams of the examples."""
+    model, x, y = images
+    model.eval()
+    betas, draws = (0.0, 0.3, 1.0), Draws.of(rng(), len(x))
+    with torch.no_grad():
+        each = torch.stack([margin(model(replace(attack, beta=beta)(model, x, y, draws)), y) for beta in betas])
+        found = margin(model(replace(attack, beta=betas)(model, x, y, rng())), y)
+    torch.testing.assert_close(found, each.amax(dim=0))
+    assert len(each.argmax(dim=0).unique()) > 1, "no share is the worst for all"
+    early = replace(attack, beta=list(betas), b=replace(attack.b, early_stop=True))
+    assert (margin(model(early(model, x, y, rng())), y) > 0).sum() >= (found > 0).sum()
+
+
+def test_a_searched_share_on_a_linear_model_reaches_the_union():
+    """The worst shift is linear in β, so that the ends of [0, 1] have it (Claim 3)."""
+    model, x, y, w, margins = linear(8)
+    a, b = LP_ATTACKS[0], LP_ATTACKS[5]
+    attack = AffineAttack(a, b, beta=(0.5, 0, 1))
+    broken = (model(attack(model, x, y, rng())).argmax(dim=1) != y).numpy()
+    assert np.array_equal(broken, margins < Union((a.S, b.S)).support(w[None])[0])
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 7])
+def test_dlr_is_the_papers(classes):
+    """-(z_y - max_{j≠y} z_j) / (z_(1) - z_(3)) and -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), one by one."""
+    g = rng(classes)
+    logits = g.normal(size=(50, classes))
+    y = g.integers(classes, size=50)
+    t = (y + g.integers(1, classes, size=50)) % classes
+    best, aimed = [], []
+    for z, label, target in zip(logits, y, t, strict=True):
+        top = sorted(z, reverse=True)
+        other = max(value for j, value in enumerate(z) if j != label)
+        spread = 1.0 if classes == 2 else top[0] - top[2]
+        wide = 1.0 if classes == 2 else top[0] - (top[2] if classes == 3 else (top[2] + top[3]) / 2)
+        best.append((other - z[label]) / spread)
+        aimed.append((z[target] - z[label]) / wide)
+    logits, y, t = map(torch.from_numpy, (logits, y, t))
+    torch.testing.assert_close(dlr(logits, y), torch.tensor(best, dtype=torch.float64))
+    torch.testing.assert_close(dlr(logits, y, t), torch.tensor(aimed, dtype=torch.float64))
+    if classes > 2:  # blind to scale and shift
+        torch.testing.assert_close(dlr(1e4 * logits - 7, y), dlr(logits, y))
+        torch.testing.assert_close(dlr(1e4 * logits - 7, y, t), dlr(logits, y, t))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_worst_target_is_the_untargeted_one(classes):
+    g = rng(classes)
+    logits, y = torch.from_numpy(g.normal(size=(50, classes))), torch.from_numpy(g.integers(classes, size=50))
+    wrong = torch.stack([(y + k) % classes for k in range(1, classes)])
+    torch.testing.assert_close(torch.stack([margin(logits, y, t) for t in wrong]).amax(dim=0), margin(logits, y))
+    assert torch.equal(margin(logits, y) > 0, logits.argmax(dim=1) != y)
+    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(ce(logits, y), -p.gather(1, y[:, None])[:, 0].log())
+    for t in wrong:
+        torch.testing.assert_close(ce(logits, y, t), p.gather(1, t[:, None])[:, 0].log())
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 X, Y = torch.full((2, 1, 8, 8), 0.5), torch.tensor([0, 1])
@@ -463,10 +608,28 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: PGD(Linf(0.1), step=-1.0), "step is -1.0"),
         (lambda: PGD(Linf(0.1), box=(1.0, 0.0)), r"box is \(1.0, 0.0\)"),
         (lambda: AffineAttack(PGD(Linf(0.1)), SLIDE(L1(1)), beta=1.5), "beta is 1.5"),
+        (lambda: AffineAttack(PGD(Linf(0.1)), SLIDE(L1(1)), beta=(0.5, 1.5)), r"beta is \(0.5, 1.5\)"),
+        (lambda: AffineAttack(PGD(Linf(0.1)), SLIDE(L1(1)), beta=()), r"beta is \(\), but must lie in"),
+        (lambda: AffineAttack(PGD(Linf(0.1)), SLIDE(L1(1)), beta="half"), "beta is 'half'"),
+        (lambda: AffineAttack(PGD(Linf(0.1)), SLIDE(L1(1)), beta=(0.5, None)), r"beta is \(0.5, None\)"),
         (lambda: AffineAttack(PGD(Linf(0.1), restarts=2), SLIDE(L1(1))), "leave all other restarts at 1"),
         (lambda: AffineAttack(PGD(Linf(0.1), steps=3), SLIDE(L1(1), steps=4)), "3 and 4 steps"),
         (lambda: AffineAttack(RandomSearch(Swap(3)), PGD(Linf(0.1))), "scales its moves"),
         (lambda: AffineAttack(PGD(Linf(0.1)), GridSearch(RT)), "the second PGD or SLIDE"),
+        (lambda: APGD(RT), "APGD attacks an lp ball, not rt:2px,30deg"),
+        (lambda: APGD(L1(1), targets=-1), "targets is -1"),
+        (lambda: APGD(L1(1), targets=2.0), "targets is 2.0"),
+        (lambda: APGD(L1(1), radii=()), r"radii are \(\)"),
+        (lambda: APGD(L1(1), radii=(3, 2)), r"radii are \(3.0, 2.0\), but must be multiples of the radius that fall"),
+        (lambda: APGD(L1(1), radii=(2, 3, 1)), r"radii are \(2.0, 3.0, 1.0\)"),
+        (lambda: APGD(L1(1), steps=2, radii=(3, 2, 1)), "2 steps cannot be shared among 3 radii"),
+        (lambda: APGD(L1(1), loss="cw")(LINEAR, X, Y, rng()), "unknown loss 'cw'"),
+        (lambda: APGD(L2(9))(LINEAR, X, Y, rng()), "l2:9 is larger than the whole box"),
+        (lambda: MSD(()), "MSD needs at least one lp ball"),
+        (lambda: MSD((Linf(0.1), RT)), "attacks an lp ball, not rt:2px,30deg"),
+        (lambda: MSD((Linf(0.1), L1(1)), quantile=101), "quantile is 101"),
+        (lambda: MSD((Linf(0.1), L1(65)))(LINEAR, X, Y, rng()), "l1:65 is larger than the whole box"),
+        (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be softened"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named_before_any_step(call, message):

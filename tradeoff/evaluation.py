@@ -17,7 +17,7 @@ from tradeoff.cells import Cell, Cells
 from tradeoff.files import read_json
 from tradeoff.outcomes import Outcomes, standing_before
 from tradeoff.passes import count_passes
-from tradeoff.perturbations import Linf, Union
+from tradeoff.perturbations import Linf
 from tradeoff.progress import progress_bar
 
 
@@ -166,8 +166,7 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
     check_batch(x, y, None)
     for attack in attacks:
         check_batch(x, y, attack.box)
-        for S in attack.S.sets if isinstance(attack.S, Union) else [attack.S]:
-            check_fits(S, x, attack.box)
+        check_fits(attack.S, x, attack.box)
     few = x[:8].to(device_of(model))
     try:
         with evaluating(model), torch.no_grad():

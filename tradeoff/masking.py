@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from scipy.stats import binom
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-import tradeoff.attacks
 from tradeoff.attacks.ascent import LOSSES, Box, Model, ascend, check_count, evaluating, into, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.attacks.softened import softened
+from tradeoff.attacks.square import Square
 from tradeoff.evaluation import check_task
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import norm
@@ -302,45 +302,6 @@ def _of(hits: np.ndarray) -> str:
 # ---- gradients borrowed from elsewhere: models with the value of the model and another gradient
 
 
-BENT = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu clamp clip clamp_min clamp_max hardtanh hardsigmoid hardswish "
-    "hardshrink softshrink threshold round floor ceil trunc fix sign sgn sigmoid tanh".split()
-)
-
-
-class _Softened(TorchFunctionMode):
-    """Every kinked, stepped or saturating function h of one feature keeps its value, and has the slope of a smooth one.
-
-    The slope is (h(v+τ) - h(v-τ)) / 2τ, that of h averaged over ±τ, in the mean over two τ: the root mean square of the
-    example's features, and four times that. This is the backward-pass approximation of Athalye et al. (2018), for
-    functions as well as for modules.
-    """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").rstrip("_")
-        if name not in BENT or not torch.is_grad_enabled() or not args or not args[0].is_floating_point():
-            return func(*args, **kwargs)
-        v = args[0].clone()  # the function may work in place
-        with torch.no_grad():
-            features = tuple(range(min(1, v.ndim - 1), v.ndim))
-            size = v.square().mean(dim=features, keepdim=True).sqrt().clamp(min=1e-12)
-            slope = sum((func(v + t, *args[1:], **kwargs) - func(v - t, *args[1:], **kwargs)) / (4 * t)
-                        for t in (size, 4 * size))  # fmt: skip
-        value = func(*args, **kwargs)
-        return value.detach() + slope * (v - v.detach())
-
-
-def softened(trial: Trial) -> Model:
-    """The model with smooth slopes for its kinks, steps and saturations."""
-
-    def model(x: Tensor) -> Tensor:
-        with _Softened():
-            return trial.model(x)
-
-    return model
-
-
 def averaged(trial: Trial, draws: int = 8) -> Model:
     """The model with its gradient averaged over noise, which evens out what oscillates (Athalye et al. 2018)."""
 
@@ -351,7 +312,7 @@ def averaged(trial: Trial, draws: int = 8) -> Model:
     return _noisy(trial, logits, draws)
 
 
-SMOOTH = (softened, averaged)
+SMOOTH: Mapping[str, Callable] = {"softened": lambda trial: softened(trial.model), "averaged": averaged}
 
 
 def differences(trial: Trial, draws: int = 32) -> Model:
@@ -438,8 +399,7 @@ def black_box(trial: Trial, S: Lp) -> Check:
 def _queries(trial: Trial, S: Lp) -> list:
     if trial.black_box:
         return [trial.black_box(S)]
-    Square = getattr(tradeoff.attacks, "Square", None)
-    return [Square(S, queries=QUERIES, box=trial.box)] if Square and S.p in (1, 2, np.inf) else []
+    return [Square(S, queries=QUERIES, box=trial.box)] if S.p in (1, 2, np.inf) else []
 
 
 def unbounded(trial: Trial, S: Lp) -> Check:
@@ -509,7 +469,7 @@ def step_size(trial: Trial, S: Lp) -> Check:
 def smoothed(trial: Trial, S: Lp) -> Check:
     """The gradients of a smoothed copy may not break what the model's own leave standing."""
     half = trial.white(S, steps=max(1, trial.steps // 2))
-    return _rivals("smoothed", trial, S, {f"{borrow.__name__} gradients": (half, borrow) for borrow in SMOOTH})
+    return _rivals("smoothed", trial, S, {f"{name} gradients": (half, borrow) for name, borrow in SMOOTH.items()})
 
 
 def _rivals(name: str, trial: Trial, S: Lp, attacks: Mapping) -> Check:

@@ -6,7 +6,6 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,11 @@ from tradeoff import tables
 from tradeoff.attacks.ascent import Box, check_count, evaluating
 from tradeoff.attacks.suites import SUITES, suite
 from tradeoff.cells import check_same_task
+from tradeoff.certification import certify
 from tradeoff.data import Images
 from tradeoff.evaluation import check_steady, check_task, describe_task, device_of, evaluate
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
+from tradeoff.masking import masking_report
 from tradeoff.models import MODELS
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import parse
@@ -226,35 +227,20 @@ def _once(path: Path, compute):
     return read_json(path)
 
 
-def _optional(module: str, name: str):
-    """The function of a module that may be absent, or None."""
-    try:
-        return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        return None
-
-
 def _certify(request: _Request, outcomes: Outcomes) -> dict[str, list[bool] | None]:
     """For each set that is attacked the examples known to stand, None where no certificate applies."""
-    certify = _optional("tradeoff.certify", "certify")
     certified = dict.fromkeys(S for S in outcomes.sets[1:] if "|" not in S)
     x, y = (part.to(device_of(request.model)) for part in (request.x, request.y))
-    for S in certified if certify else ():
+    for S in certified:
         try:
-            with evaluating(request.model):
-                certified[S] = torch.as_tensor(certify(request.model, x, y, parse(S), box=request.box)).tolist()
+            certified[S] = certify(request.model, x, y, parse(S), box=request.box).tolist()
         except ValueError:
             pass  # an architecture or a set that it does not support
     return certified
 
 
-def _masking(request: _Request, seed: int) -> dict | None:
-    """Whether the gradients can be trusted, on up to 200 of the examples; None where that cannot be told."""
-    masking_report = _optional("tradeoff.masking", "masking_report")
-    if masking_report is None:
-        return None
+def _masking(request: _Request, seed: int) -> dict:
+    """Whether the gradients can be trusted, on up to 200 of the examples."""
     x, y = (part[:200].to(device_of(request.model)) for part in (request.x, request.y))
     try:
         found = masking_report(request.model, x, y, request.sets, np.random.default_rng(seed), box=request.box)

@@ -20,10 +20,11 @@ Climbing = PGD | SLIDE
 class AffineAttack:
     """Spend the share β of the budget on a's set and 1-β on b's: x_adv in x + S_affine(a.S, b.S).
 
-    β in [0, 1] is fixed, or drawn uniformly for each example and restart when None. Two climbing attacks (lp with lp)
-    move their perturbations in turn, b.steps moves each. When a searches rotation-translations (its limits times β),
-    b climbs from each moved image (its radius times 1-β); a's tries then take the place of restarts. Loss, box and
-    early stopping are b's.
+    β in [0, 1] is fixed, drawn uniformly for each example and restart when None, or searched: of a tuple of values each
+    is tried in turn, with all restarts or tries, and costs as much as one alone. Two climbing attacks (lp with lp) move
+    their perturbations in turn, b.steps moves each. When a searches rotation-translations (its limits times β), b
+    climbs from each moved image (its radius times 1-β); a's tries then take the place of restarts. Loss, box and early
+    stopping are b's.
 
     >>> attack = AffineAttack(PGD(Linf(0.3)), SLIDE(L1(10)), beta=0.5)
     >>> print(attack.S)
@@ -32,7 +33,7 @@ class AffineAttack:
 
     a: Climbing | RandomSearch | GridSearch
     b: Climbing
-    beta: float | None = None
+    beta: float | tuple[float, ...] | None = None
     restarts: int = 1
 
     def __post_init__(self):
@@ -42,8 +43,12 @@ class AffineAttack:
                              "GridSearch and the second PGD or SLIDE")  # fmt: skip
         if isinstance(self.a, RandomSearch | GridSearch) and not isinstance(self.a.S, RotationTranslation):
             raise ValueError(f"AffineAttack scales its moves by β, which {self.a.S} cannot be: search rotations")
-        if self.beta is not None and not 0 <= self.beta <= 1:
-            raise ValueError(f"beta is {self.beta}, but must lie in [0, 1], or be None to be drawn")
+        if isinstance(self.beta, list):
+            object.__setattr__(self, "beta", tuple(self.beta))
+        known = all(isinstance(beta, int | float) and 0 <= beta <= 1 for beta in self._betas)
+        if self.beta is not None and not (self._betas and known):
+            raise ValueError(f"beta is {self.beta!r}, but must lie in [0, 1], be a tuple of such values to try, or be "
+                             "None to be drawn")  # fmt: skip
         climbing = isinstance(self.a, PGD | SLIDE)
         if self.b.restarts != 1 or climbing and self.a.restarts != 1 or not climbing and self.restarts != 1:
             own = "its restarts" if climbing else "the tries of its search"
@@ -51,6 +56,11 @@ class AffineAttack:
         if climbing and (self.a.steps, self.a.box) != (self.b.steps, self.b.box):
             raise ValueError(f"the two attacks take {self.a.steps} and {self.b.steps} steps in the boxes {self.a.box} "
                              f"and {self.b.box}: give them the same")  # fmt: skip
+
+    @property
+    def _betas(self) -> tuple[float | None, ...]:
+        """The values to try, None for a draw."""
+        return self.beta if isinstance(self.beta, tuple) else (self.beta,)
 
     @property
     def S(self) -> Affine:
@@ -66,26 +76,27 @@ class AffineAttack:
         how = {"loss": b.loss, "early_stop": b.early_stop}
         climb = partial(ascend, model, steps=b.steps, box=b.box, **how)
 
-        def mix(x: Tensor, y: Tensor, draws: Draws) -> Found:
-            beta = self._draw_beta(x, draws)
+        def mix(x: Tensor, y: Tensor, draws: Draws, share: float | None) -> Found:
+            beta = _as_shares(share, x, draws)
             return climb(x, y, draws, [self.a, b], [beta, 1 - beta])
 
-        def climb_from(move):
-            def found(x: Tensor, y: Tensor, draws: Draws) -> Found:
-                beta = self._draw_beta(x, draws)
-                moved = apply_checked(self.a.S, x, beta[:, None] * move(x, draws))
-                return climb(moved, y, draws, [b], [1 - beta])
-
-            return found
+        def climb_from(x: Tensor, y: Tensor, draws: Draws, share: float | None, move) -> Found:
+            beta = _as_shares(share, x, draws)
+            moved = apply_checked(self.a.S, x, beta[:, None] * move(x, draws))
+            return climb(moved, y, draws, [b], [1 - beta])
 
         with attacking(model, x, y, self.S, self.box, b.loss):
             if isinstance(self.a, PGD | SLIDE):
-                searches = [mix] * self.restarts
+                searches = (partial(mix, share=share) for share in self._betas for _ in range(self.restarts))
             else:
-                searches = map(climb_from, self.a.moves())
+                searches = (
+                    partial(climb_from, share=share, move=move) for share in self._betas for move in self.a.moves()
+                )
             return worst(model, x, y, searches, rng, **how)
 
-    def _draw_beta(self, x: Tensor, draws: Draws) -> Tensor:
-        if self.beta is None:
-            return torch.as_tensor(draws.uniform(0.0, 1.0, len(x)), device=x.device).to(x.dtype)
-        return x.new_full((len(x),), self.beta)
+
+def _as_shares(beta: float | None, x: Tensor, draws: Draws) -> Tensor:
+    """β for each example, (batch,)."""
+    if beta is None:
+        return torch.as_tensor(draws.uniform(0.0, 1.0, len(x)), device=x.device).to(x.dtype)
+    return x.new_full((len(x),), beta)
