@@ -8,7 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, like, look, movable, worst
+from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, choose, like, look, movable, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, random_start, steepest
 from tradeoff.attacks.slide import sparse_sign
@@ -110,7 +110,7 @@ class APGD:
             way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
             new = self.S.project(r + size / (self.S.eps or 1.0) * way, low, high)
             if state["made"]:
-                new = self.S.project(r + KEEP * (new - r) + (1 - KEEP) * (r - state["old"]), low, high)
+                new = self.S.project(torch.lerp(r, new, KEEP).add_(r - state["old"], alpha=1 - KEEP), low, high)
         return [state | {"r": new, "old": r, "made": state["made"] + 1}]
 
 
@@ -147,8 +147,8 @@ def _remember(state: State, loss: Tensor, gradient: Tensor) -> State:
                                "reduced": torch.zeros_like(loss, dtype=torch.bool)}  # fmt: skip
     better = loss > state["best_loss"]
     return state | {
-        "best_r": torch.where(like(better, r), r, state["best_r"]),
-        "best_gradient": torch.where(like(better, r), gradient, state["best_gradient"]),
+        "best_r": choose(better, r, state["best_r"]),
+        "best_gradient": choose(better, gradient, state["best_gradient"]),
         "best_loss": torch.where(better, loss, state["best_loss"]),
         "gradient": gradient,
         "last": loss,
@@ -182,5 +182,4 @@ def _adapt_l1(state: State, eps: float) -> State:
 
 def _back(state: State, rows: Tensor) -> State:
     """The state with the given rows back at their best point."""
-    wide = like(rows, state["r"])
-    return state | {name: torch.where(wide, state[f"best_{name}"], state[name]) for name in ("r", "gradient")}
+    return state | {name: choose(rows, state[f"best_{name}"], state[name]) for name in ("r", "gradient")}

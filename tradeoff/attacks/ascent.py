@@ -107,7 +107,14 @@ def _worse(best: Found, found: Found, early_stop: bool) -> Found:
     better = found.loss > best.loss
     if early_stop:
         better = torch.where(found.broken == best.broken, better, found.broken)
-    return Found(*(torch.where(like(better, new), new, old) for old, new in zip(best, found, strict=True)))
+    loss, broken = (torch.where(better, new, old) for old, new in zip(best[1:], found[1:], strict=True))
+    return Found(choose(better, found.x, best.x), loss, broken)
+
+
+def choose(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """`new` in the rows, bool (batch,), that are true and `old` in the others; both finite."""
+    # Exact at weights of 0 and 1, and several times as fast as a mask that broadcasts.
+    return torch.lerp(old, new, like(rows, old).to(old.dtype))
 
 
 def _rows(found: Found, rows: Tensor) -> Found:
@@ -230,7 +237,7 @@ class _Walk(NamedTuple):
 
 def into(r: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
     """r clipped to the box's bounds, which shrinks every entry: it stays in any lp ball."""
-    return r if low is None else torch.minimum(torch.maximum(r, low), high)
+    return r if low is None else r.clamp(low, high)
 
 
 def movable(gradient: Tensor, r: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
@@ -238,7 +245,7 @@ def movable(gradient: Tensor, r: Tensor, low: Tensor | None, high: Tensor | None
     if low is None:
         return gradient
     # A bound of zero where there is no room and beyond any gradient elsewhere: far cheaper than a mask.
-    return torch.minimum(torch.maximum(gradient, (low - r).mul_(HUGE)), (high - r).mul_(HUGE))
+    return gradient.clamp((low - r).mul_(HUGE), (high - r).mul_(HUGE))
 
 
 def like(v: Tensor, x: Tensor) -> Tensor:

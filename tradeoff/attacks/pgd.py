@@ -52,7 +52,7 @@ class PGD:
     ) -> Sequence[State]:
         r = state["r"]
         way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
-        return [{"r": self.S.project(r + rate(self) * way, low, high)}]
+        return [{"r": self.S.project(r.add(way, alpha=rate(self)), low, high)}]
 
 
 def random_start(S: Lp, x: Tensor, draws: Draws) -> Tensor:

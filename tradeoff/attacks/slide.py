@@ -67,7 +67,7 @@ class SLIDE:
     ) -> Sequence[State]:
         r = state["r"]
         way = sparse_sign(movable(gradient, r, low, high), state["kept"])
-        return [state | {"r": self.S.project(r + rate(self) * self.S.eps * way, low, high)}]
+        return [state | {"r": self.S.project(r.add(way, alpha=rate(self) * self.S.eps), low, high)}]
 
 
 def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
@@ -75,8 +75,9 @@ def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
     g = gradient.flatten(1)
     size = g.abs()
     smallest = _ascending(size).gather(1, size.shape[1] - kept[:, None])
-    way = g.sign() * (size >= smallest)  # the sign drops what is zero even at the percentile
-    return (way / way.abs().sum(dim=1, keepdim=True).clamp(min=1)).reshape(gradient.shape)
+    kept = size.ge_(smallest)  # as 0 and 1: far cheaper than a mask
+    way = g.sign().mul_(kept)  # the sign drops what is zero even at the percentile
+    return way.div_(way.abs().sum(dim=1, keepdim=True).clamp_(min=1)).reshape(gradient.shape)
 
 
 def _ascending(v: Tensor) -> Tensor:

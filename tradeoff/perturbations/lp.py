@@ -155,7 +155,7 @@ class Lp:
         if self.p == 2:
             v, lib = _entries(w), _library(w)
             size = _cast(_length(v), v.dtype).clip(lib.finfo(v.dtype).tiny)
-            return xp.astype((self.eps * (v / size)).reshape(w.shape), w.dtype)
+            return xp.astype((v * (self.eps / size)).reshape(w.shape), w.dtype)
         v = flat(w)
         a = xp.abs(v)
         if self.p == 1:
@@ -178,30 +178,26 @@ class Lp:
         if (low is None) != (high is None):
             raise ValueError("a box has two bounds: give both low and high, or neither")
         lib = _library(z)
-        clipped = z if low is None else lib.minimum(lib.maximum(z, low), high)
+        clipped = z if low is None else lib.clip(z, low, high)
         if self.p == inf:
             return clipped.clip(-self.eps, self.eps)
-        most = abs(_entries(clipped))
-        outside = (
-            _length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None]
-        ) > self.eps
-        if not outside.any():
+        most = abs(_entries(clipped))  # what is asked for and not within the ball's reach is not within the box's
+        size = _length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None]
+        if not (size > self.eps).any():
             return clipped
         v = _entries(z)
-        a, room = abs(v), None
-        if low is not None:  # how far each entry may go
-            sign = lib.copysign(lib.ones_like(v), v)
-            room = lib.maximum(sign * _entries(low), sign * _entries(high))
+        a = most if low is None else abs(v)
         if self.eps == 0:
             r = 0 * a
         elif self.p == 2:
-            r = _shrink(a, room, self.eps)
+            r = _scale(a, most, size, self.eps)
         elif self.p == 1:
-            r = _soft_threshold(a, self.eps) if room is None else _soft_threshold_in_box(a, room, self.eps)
+            r = _soft_threshold(a, most, size, self.eps)
         else:
-            r = self.eps * _project_general(flat(a) / self.eps, None if room is None else flat(room) / self.eps, self.p)
-        r = lib.copysign(lib.where(outside, xp.astype(r, most.dtype), most), v)
-        return xp.astype(r.reshape(z.shape), z.dtype)
+            bound = None if low is None else flat(most) / self.eps
+            r = xp.astype(self.eps * _project_general(flat(a) / self.eps, bound, self.p), most.dtype)
+            r = lib.where(size > self.eps, r, most)
+        return xp.astype(lib.copysign(r, v).reshape(z.shape), z.dtype)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -263,96 +259,78 @@ def _total(v: Array) -> Array:
     return v.sum(axis=1, keepdims=True, dtype=_library(v).float64)
 
 
-def _above(a: Array, theta: Array) -> Array:
-    """max(a - θ, 0) for float64 θ, (batch, 1), of which nothing is lost where a is in float32."""
-    lib = _library(a)
-    if a.dtype == lib.float64:
-        return (a - theta).clip(0)
-    near = _cast(theta, a.dtype)
-    return (a - near - _cast(theta - near, a.dtype)).clip(0)
-
-
-def _soft_threshold(a: Array, eps: float) -> Array:
-    """max(a - θ, 0) with the θ that makes it sum to eps > 0, for rows of a ≥ 0, (batch, n), that sum to more.
-
-    The θ of Duchi et al. (2008), found without their sort by Newton's method on the piecewise-linear sum (Michelot
-    1986; Condat 2016): it starts below the root, passes it by roundings at most, and stops after finitely many steps.
-    Measured from the largest entry, so that large a and small eps do not cancel.
-    """
-    lib = _library(a)
-    a = a - lib.amax(a, axis=1, keepdims=True)
-    theta = (_total(a) - eps) / a.shape[1]
-    for _ in range(200):
-        r = _above(a, theta)
-        new = theta + (_total(r) - eps) / (r > 0).sum(axis=1, keepdims=True).clip(1)
-        going = abs(new - theta) > 1e-15 * abs(theta)
-        if not going.any():
-            break
-        theta = lib.where(going, new, theta)
-    return r
-
-
-def _soft_threshold_in_box(a: Array, room: Array, eps: float) -> Array:
-    """min(max(a - θ, 0), room) with the θ ≥ 0 that makes it sum to eps > 0, where min(a, room) sums to more.
-
-    Piecewise linear in θ, but neither convex nor concave: Newton's method, kept between bounds by bisection, ends once
-    it stays on a piece. (Croce & Hein 2021 sort the ends of all pieces.)
-    """
-    lib = _library(a)
-    top = lib.amax(a, axis=1, keepdims=True)
-    a = a - top  # as above
-    low = _cast(-top, lib.float64)
-    high, theta = 0 * low, low
-    close = eps * (3e-7 if a.dtype == lib.float32 else 1e-15)
-    for _ in range(200):
-        r = _above(a, theta)
-        part = lib.minimum(r, room)
-        over = _total(part) - eps
-        low, high = lib.where(over >= 0, theta, low), lib.where(over >= 0, high, theta)
-        slope = (lib.minimum(r, room - r) > 0).sum(axis=1, keepdims=True)  # how many are between their bounds
-        new = theta + over / slope.clip(1)
-        settled = (abs(over) <= close) | (slope > 0) & (abs(new - theta) <= 1e-15 * abs(theta))
-        new = lib.where((slope > 0) & (new > low) & (new < high), new, (low + high) / 2)
-        new = lib.where(settled, theta, new)
-        if (new == theta).all():
-            break
-        theta = new
-    return part
-
-
 def _length(v: Array) -> Array:
     """The l2 norm of each row, float64 (batch, 1)."""
     lib = _library(v)
     if v.dtype == lib.float64:
         return norm(v, 2)[:, None]
-    wide = _cast(v, lib.float64)  # in which the square of no float32 is too large or too small
-    return lib.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    if lib is np:
+        wide = v.astype(float)  # in which the square of no float32 is too large or too small
+        return np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    return lib.linalg.vector_norm(v, dim=1, keepdim=True, dtype=lib.float64)
 
 
-def _shrink(a: Array, room: Array | None, eps: float) -> Array:
-    """min(s a, room) with the s in (0, 1] that makes its l2 norm eps > 0, where min(a, room) is longer.
+def _above(a: Array, theta: Array) -> Array:
+    """max(a - θ, 0) for float64 θ, (batch, 1), of which nothing is lost where a is in float32."""
+    near = _cast(theta, a.dtype)
+    r = a - near
+    if a.dtype != theta.dtype:
+        r -= _cast(theta - near, a.dtype)
+    return r.clip(0)
 
-    The squared norm is concave in t = s² and zero at 0, so the line through two points below the root meets eps² below
-    it too: secants rise to the root. (Rows that are not longer may come out as anything.)
+
+def _soft_threshold(a: Array, most: Array, size: Array, eps: float) -> Array:
+    """min(max(a - θ, 0), most) with the θ ≥ 0 that makes it sum to eps > 0; θ = 0 where `most` ≤ a, (batch, n), of sum
+    `size`, sums to no more.
+
+    Without a box, where `most` is a, the soft threshold of Duchi et al. (2008); in one, that of Croce & Hein (2021);
+    without their sort. Measured from the largest entry, so that large a and small eps do not cancel.
     """
     lib = _library(a)
-    size = _length(a).clip(float(lib.finfo(a.dtype).tiny))
-    unit = a / _cast(size, a.dtype)
-    if room is None:
-        return eps * unit
-    most = room / eps
-    close = 1 - (1e-6 if a.dtype == lib.float32 else 1e-14)
-    last = square = 0 * size  # t and the squared norm there
-    t = last + 1
-    for _ in range(100):
-        r = lib.minimum(unit * _cast(lib.sqrt(t), a.dtype), most)
-        now = _length(r) ** 2
-        rising = (now < close) & (now > square)
-        if not rising.any():
+    top = lib.where(size > eps, lib.amax(a, axis=1, keepdims=True), lib.zeros_like(a[:, :1]))
+    a = a - top
+    low = _cast(-top, lib.float64)
+    over = size / eps - 1
+    guess = low + eps * over / lib.sign(most).sum(axis=1, keepdims=True).clip(1)  # exact if none falls to zero
+    return _level(lambda theta: lib.minimum(_above(a, theta), most), lambda r: _total(r) / eps - 1, over, low, guess,
+                  0 * low)  # fmt: skip
+
+
+def _scale(a: Array, most: Array, size: Array, eps: float) -> Array:
+    """min(a / (1 + λ), most) with the λ ≥ 0 that makes its l2 norm eps > 0; λ = 0 where `most` ≤ a, (batch, n), of norm
+    `size`, is no longer."""
+    lib = _library(a)
+    top = _cast(lib.amax(a, axis=1, keepdims=True), lib.float64)
+    tiny = float(lib.finfo(a.dtype).tiny)
+    # 1 - eps / norm, as it is linear in λ as long as no entry is at its bound.
+    return _level(lambda level: lib.minimum(a * _cast(1 / (1 + level), a.dtype), most),
+                  lambda r: 1 - eps / _length(r).clip(tiny), 1 - eps / size.clip(tiny), 0 * size, size / eps - 1,
+                  top * (a.shape[1] ** 0.5 / eps))  # fmt: skip
+
+
+def _level(shrink, excess, over: Array, low: Array, level: Array, high: Array) -> Array:
+    """shrink(λ) at the least λ from `low` to `high`, float64 (batch, 1), where excess(shrink(λ)), which falls, is zero;
+    at `low` itself, where the excess is `over`, if that is not positive. `level` is the first guess.
+
+    Secants, kept between the bounds by bisection: on a piecewise-linear excess they end once they stay on a piece.
+    """
+    lib = _library(low)
+    inside = over <= 0
+    last, before, level = low, over, lib.where(inside, low, level)
+    for _ in range(200):
+        r = shrink(level)
+        over = excess(r)
+        close = 3e-7 if r.dtype == lib.float32 else 1e-15
+        above = over > 0
+        low, high = lib.where(above, level, low), lib.where(above, high, level)
+        fall = before - over
+        new = level + over * (level - last) / lib.where(fall == 0, inf, fall)
+        new = lib.where((new > low) & (new < high), new, (low + high) / 2)
+        settled = inside | (abs(over) <= close) | (abs(new - level) <= 1e-15 * abs(level))
+        if settled.all():
             break
-        new = t + (1 - now) * (t - last) / (now - square).clip(1e-300)
-        last, square, t = lib.where(rising, t, last), lib.where(rising, now, square), lib.where(rising, new, t)
-    return eps * r
+        last, before, level = level, over, lib.where(settled, level, new)
+    return r
 
 
 def solve_sum(a: Array, linear: Array | float, curved: Array | float, power: float) -> Array:
