@@ -23,17 +23,18 @@ class APGD:
 
     In l2 and linf steps have momentum, start at 2 eps and are halved; in l1 they start at eps, along the coordinates of
     largest gradient, ever fewer as the perturbation turns out sparse. Where the step changes, an example goes on from
-    its best point so far. `targets` = k aims, in turn, at each of the k most likely wrong classes of x instead of the
-    best wrong one. `radii` are multiples of eps to climb in turn: (3, 2, 1) begins in a ball of three times the radius
-    and shrinks it, which helps most in l1 (the steps are shared out, 0.4 of them to the last). Other norms than 1, 2
-    and inf move as l2 does.
+    its best point so far. Other norms than 1, 2 and inf move as l2 does.
+
+    `targets` = k aims, in turn, at each of the k most likely wrong classes of x (all of them if there are fewer)
+    instead of the best wrong one. `radii` are multiples of eps to climb in turn: (3, 2, 1) begins in a ball of three
+    times the radius and shrinks it, which helps most in l1; 0.4 of the steps are left to the last.
 
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]))
     >>> x, y = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([1])
-    >>> attack = APGD(L1(0.6), steps=100, early_stop=False)
-    >>> (x - attack(model, x, y, np.random.default_rng(0))).round(decimals=3).abs()  # the box ends at 0
-    tensor([[0.5000, 0.1000, 0.0000]])
+    >>> attack = APGD(L2(0.6), steps=100, early_stop=False)
+    >>> (x - attack(model, x, y, np.random.default_rng(0))).round(decimals=2).abs()  # the box ends at 0
+    tensor([[0.5000, 0.3300, 0.0000]])
     """
 
     S: Lp
@@ -60,7 +61,9 @@ class APGD:
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
         with attacking(model, x, y, self.S, self.box, self.loss):
-            aims = range(self.targets) if self.targets else [None]
+            with torch.no_grad():
+                wrong = model(x[:1]).shape[1] - 1
+            aims = range(min(self.targets, wrong)) if self.targets else [None]
             searches = [self._search(model, rank) for _ in range(self.restarts) for rank in aims]
             return worst(model, x, y, searches, rng, loss=self.loss, early_stop=self.early_stop)
 
@@ -118,7 +121,7 @@ def likely_wrong(model: Model, x: Tensor, y: Tensor, rank: int) -> Tensor:
     """The wrong class of this rank (0: the most likely) in the model's answers to x, int64 (batch,)."""
     with torch.no_grad():
         logits = model(x).scatter(1, y[:, None], -inf)
-    return logits.topk(min(rank, logits.shape[1] - 2) + 1, dim=1).indices[:, -1]
+    return logits.topk(rank + 1, dim=1).indices[:, -1]
 
 
 @lru_cache
