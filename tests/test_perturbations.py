@@ -46,6 +46,14 @@ def inner(a, b):
 
 
 @pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
+@pytest.mark.parametrize("S", [Linf(50), L2(50), L1(50), Lp(3, 50)], ids=str)
+def test_no_direction_moves_nothing_however_large_the_set(S, dtype, as_torch):
+    zero = 0 * batch(dtype, as_torch)
+    assert not value(S.argmax(zero)).any() and not value(S.project(zero)).any()
+    assert not value(S.project(zero, zero, zero)).any()
+
+
+@pytest.mark.parametrize(("dtype", "as_torch"), KINDS)
 @pytest.mark.parametrize("S", ADDITIVE, ids=str)
 def test_sample_argmax_and_project_lie_in_the_set(S, dtype, as_torch):
     z = batch(dtype, as_torch)

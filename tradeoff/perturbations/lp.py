@@ -154,7 +154,7 @@ class Lp:
             return self.eps * _library(w).sign(w)
         if self.p == 2:
             v, lib = _entries(w), _library(w)
-            size = _cast(_length(v), v.dtype).clip(lib.finfo(v.dtype).tiny)
+            size = _cast(_length(v), v.dtype).clip(lib.finfo(v.dtype).tiny * max(1.0, self.eps))  # eps / size is finite
             return xp.astype((v * (self.eps / size)).reshape(w.shape), w.dtype)
         v = flat(w)
         a = xp.abs(v)
