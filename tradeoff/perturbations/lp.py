@@ -182,22 +182,21 @@ class Lp:
         if self.p == inf:
             return clipped.clip(-self.eps, self.eps)
         most = abs(_entries(clipped))  # what is asked for and not within the ball's reach is not within the box's
-        size = _length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None]
+        size = _column(_length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None])
         if not (size > self.eps).any():
             return clipped
         v = _entries(z)
-        a = most if low is None else abs(v)
         if self.eps == 0:
-            r = 0 * a
+            r = 0 * most
         elif self.p == 2:
-            r = _scale(a, most, size, self.eps)
+            r = _scale(abs(v), most, size, self.eps)
         elif self.p == 1:
-            r = _soft_threshold(a, most, size, self.eps)
+            r = _soft_threshold(abs(v), most, size, self.eps)
         else:
             bound = None if low is None else flat(most) / self.eps
-            r = xp.astype(self.eps * _project_general(flat(a) / self.eps, bound, self.p), most.dtype)
-            r = lib.where(size > self.eps, r, most)
-        return xp.astype(lib.copysign(r, v).reshape(z.shape), z.dtype)
+            r = xp.astype(self.eps * _project_general(abs(flat(z)) / self.eps, bound, self.p), most.dtype)
+            r = lib.where(_beside(size, most) > self.eps, r, most)
+        return xp.astype(lib.copysign(r, v, out=r).reshape(z.shape), z.dtype)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -270,66 +269,79 @@ def _length(v: Array) -> Array:
     return lib.linalg.vector_norm(v, dim=1, keepdim=True, dtype=lib.float64)
 
 
-def _above(a: Array, theta: Array) -> Array:
-    """max(a - θ, 0) for float64 θ, (batch, 1), of which nothing is lost where a is in float32."""
-    near = _cast(theta, a.dtype)
-    r = a - near
-    if a.dtype != theta.dtype:
-        r -= _cast(theta - near, a.dtype)
-    return r.clip(0)
+def _column(v: Array) -> np.ndarray:
+    """A number per row, (batch, 1), in NumPy: the cheapest for what is that small."""
+    return v if isinstance(v, np.ndarray) else v.detach().cpu().numpy()
 
 
-def _soft_threshold(a: Array, most: Array, size: Array, eps: float) -> Array:
+def _beside(column: np.ndarray, a: Array) -> Array:
+    """The column in the library, dtype and device of a."""
+    if isinstance(a, np.ndarray):
+        return column.astype(a.dtype)
+    lib = _library(a)
+    return lib.asarray(column, dtype=a.dtype, device=a.device)
+
+
+def _soft_threshold(a: Array, most: Array, size: np.ndarray, eps: float) -> Array:
     """min(max(a - θ, 0), most) with the θ ≥ 0 that makes it sum to eps > 0; θ = 0 where `most` ≤ a, (batch, n), of sum
-    `size`, sums to no more.
+    `size`, sums to no more. Overwrites a.
 
-    Without a box, where `most` is a, the soft threshold of Duchi et al. (2008); in one, that of Croce & Hein (2021);
+    Without a box, where `most` is a, the soft threshold of Duchi et al. (2008); in one, that of Croce & Hein (2021),
     without their sort. Measured from the largest entry, so that large a and small eps do not cancel.
     """
-    lib = _library(a)
-    top = lib.where(size > eps, lib.amax(a, axis=1, keepdims=True), lib.zeros_like(a[:, :1]))
-    a = a - top
-    low = _cast(-top, lib.float64)
+    lib, r = _library(a), _library(a).empty_like(a)
+    top = np.where(size > eps, _column(lib.amax(a, axis=1, keepdims=True)), 0.0)
+    lib.subtract(a, _beside(top, a), out=a)
+
+    def shrink(theta):
+        near = _beside(theta, a)
+        lib.subtract(a, near, out=r)
+        if a.dtype == lib.float32:  # of θ nothing is lost
+            lib.subtract(r, _beside(theta - _column(near), a), out=r)
+        return lib.minimum(lib.clip(r, 0, None, out=r), most, out=r)
+
     over = size / eps - 1
-    guess = low + eps * over / lib.sign(most).sum(axis=1, keepdims=True).clip(1)  # exact if none falls to zero
-    return _level(lambda theta: lib.minimum(_above(a, theta), most), lambda r: _total(r) / eps - 1, over, low, guess,
-                  0 * low)  # fmt: skip
+    count = _column(lib.sign(most).sum(axis=1, keepdims=True)).clip(1)
+    return _level(shrink, lambda r: _column(_total(r)) / eps - 1, over, -top, eps * over / count - top, 0 * top)
 
 
-def _scale(a: Array, most: Array, size: Array, eps: float) -> Array:
+def _scale(a: Array, most: Array, size: np.ndarray, eps: float) -> Array:
     """min(a / (1 + λ), most) with the λ ≥ 0 that makes its l2 norm eps > 0; λ = 0 where `most` ≤ a, (batch, n), of norm
     `size`, is no longer."""
-    lib = _library(a)
-    top = _cast(lib.amax(a, axis=1, keepdims=True), lib.float64)
+    lib, r = _library(a), _library(a).empty_like(a)
     tiny = float(lib.finfo(a.dtype).tiny)
-    # 1 - eps / norm, as it is linear in λ as long as no entry is at its bound.
-    return _level(lambda level: lib.minimum(a * _cast(1 / (1 + level), a.dtype), most),
-                  lambda r: 1 - eps / _length(r).clip(tiny), 1 - eps / size.clip(tiny), 0 * size, size / eps - 1,
-                  top * (a.shape[1] ** 0.5 / eps))  # fmt: skip
+    top = _column(lib.amax(a, axis=1, keepdims=True)) * (a.shape[1] ** 0.5 / eps)
+
+    def shrink(level):
+        return lib.minimum(lib.multiply(a, _beside(1 / (1 + level), a), out=r), most, out=r)
+
+    # The excess 1 - eps / norm is linear in λ as long as no entry is at its bound.
+    return _level(shrink, lambda r: 1 - eps / _column(_length(r)).clip(tiny), 1 - eps / size.clip(tiny), 0 * size,
+                  size / eps - 1, top)  # fmt: skip
 
 
-def _level(shrink, excess, over: Array, low: Array, level: Array, high: Array) -> Array:
+def _level(shrink, excess, over: np.ndarray, low: np.ndarray, level: np.ndarray, high: np.ndarray) -> Array:
     """shrink(λ) at the least λ from `low` to `high`, float64 (batch, 1), where excess(shrink(λ)), which falls, is zero;
     at `low` itself, where the excess is `over`, if that is not positive. `level` is the first guess.
 
     Secants, kept between the bounds by bisection: on a piecewise-linear excess they end once they stay on a piece.
     """
-    lib = _library(low)
-    inside = over <= 0
-    last, before, level = low, over, lib.where(inside, low, level)
+    settled = over <= 0
+    last, before, level = low, over, np.where(settled, low, level)
     for _ in range(200):
         r = shrink(level)
         over = excess(r)
-        close = 3e-7 if r.dtype == lib.float32 else 1e-15
-        above = over > 0
-        low, high = lib.where(above, level, low), lib.where(above, high, level)
-        fall = before - over
-        new = level + over * (level - last) / lib.where(fall == 0, inf, fall)
-        new = lib.where((new > low) & (new < high), new, (low + high) / 2)
-        settled = inside | (abs(over) <= close) | (abs(new - level) <= 1e-15 * abs(level))
+        settled = settled | (abs(over) <= (3e-7 if r.dtype == _library(r).float32 else 1e-15))
         if settled.all():
             break
-        last, before, level = level, over, lib.where(settled, level, new)
+        above = over > 0
+        low, high = np.where(above, level, low), np.where(above, high, level)
+        fall = before - over
+        new = level + over * (level - last) / np.where(fall == 0, inf, fall)
+        new = np.where((new > low) & (new < high), new, (low + high) / 2)
+        new = np.where(settled, level, new)
+        settled = abs(new - level) <= 1e-15 * abs(level)
+        last, before, level = level, over, new
     return r
 
 
