@@ -63,13 +63,13 @@ def strong(S, box: Box) -> dict:
     if S.p == 1:
         return {
             "soft SLIDE": Softened(SLIDE(S, steps=100, box=box)),
-            "soft APGD-ce": Softened(apgd("ce", **shrinking)),
+            "soft APGD-ce": Softened(apgd("ce", restarts=3, **shrinking)),
             "soft APGD-dlr": Softened(apgd("dlr", **shrinking)),
-            "APGD-ce": apgd("ce", **shrinking),
-            "APGD-margin": apgd("margin", **shrinking),
+            "APGD-ce": apgd("ce", restarts=3, **shrinking),
             "soft targeted": Softened(apgd("margin", targets=5, **shrinking)),
-            "beam": CoordinateBeam(S, width=16, candidates=32, box=box),
-            "square": Square(S, queries=300, box=box),
+            "soft targeted, ce": Softened(apgd("ce", targets=9)),
+            "beam": CoordinateBeam(S, width=20, candidates=32, box=box),
+            "square": Square(S, queries=100, box=box),
         }
     if S.p < inf:
         return {
@@ -78,14 +78,14 @@ def strong(S, box: Box) -> dict:
             "APGD-dlr": apgd("dlr", **shrinking),
             "soft APGD-ce": Softened(apgd("ce")),
             "APGD-margin, again": apgd("margin", restarts=2, **shrinking),
-            **({"square": Square(S, queries=300, box=box)} if S.p == 2 else {}),
+            **({"square": Square(S, queries=100, box=box)} if S.p == 2 else {}),
         }
     return {
         "APGD-ce": apgd("ce", steps=50),
         "APGD-margin": apgd("margin"),
         "APGD-margin, shrinking": apgd("margin", **shrinking),
         "targeted": apgd("margin", targets=1),
-        "square": Square(S, queries=300, box=box),
+        "square": Square(S, queries=100, box=box),
     }
 
 
