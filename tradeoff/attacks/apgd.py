@@ -61,9 +61,11 @@ class APGD:
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
         with attacking(model, x, y, self.S, self.box, self.loss):
-            with torch.no_grad():
-                wrong = model(x[:1]).shape[1] - 1
-            aims = range(min(self.targets, wrong)) if self.targets else [None]
+            aims = [None]
+            if self.targets:
+                with torch.no_grad():
+                    wrong = model(x[:1]).shape[1] - 1
+                aims = range(min(self.targets, wrong))
             searches = [self._search(model, rank) for _ in range(self.restarts) for rank in aims]
             return worst(model, x, y, searches, rng, loss=self.loss, early_stop=self.early_stop)
 
