@@ -150,7 +150,7 @@ def measure_growth(model, digits, batch: int, steps: int, repetitions: int, cloc
 
 
 def measure_memory() -> dict:
-    """Megabytes at the peak of an attack beyond those before, against the batch; each in a process of its own. (Linux.)"""
+    """Megabytes that an attack adds to the peak, against the batch, each in a process of its own (Linux)."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         return fit(BATCHES, list(pool.map(_peak, BATCHES)), "MB")
