@@ -1,18 +1,33 @@
 """What an attack costs beside the network: its time as a multiple of the bare forward and backward passes it needs.
 
-    python benchmarks/attacks.py [--model small_cnn] [--steps 20] [--batch 100] [--repetitions 7] [--json FILE]
+    python benchmarks/attacks.py [--steps 100] [--batch 100] [--repetitions 7] [--clock wall|process] [--json FILE]
 
-An attack of k gradient steps is measured against k passes of the same network over the same digits, forward and back to
-the input, and nothing else: 1.00 would be an attack that costs nothing of its own. (A mixture of two lp attacks moves
-each k times, so it is measured against 2k.) No example leaves early; two threads, unless --threads says otherwise.
-Every repetition runs the passes and all attacks in turn, so that what else the machine does falls on all alike; the
-ratio is the median over the repetitions of those within one, the spread their least and largest. Times alone say
-nothing about the code: compare ratios, and those of one machine, network, batch and number of steps.
+*Passes.* An attack of k gradient steps, from which no example leaves early, is measured against k passes of the same
+network over the same digits, forward and back to the input, and nothing else: 1.00 would be an attack that costs
+nothing of its own. A mixture of two moves each k times, so it is measured against 2k. MSD tries a step for each of its
+sets, a candidate: its limit is per candidate. As a candidate needs no backward pass, MSD is also measured against k
+passes and k forward ones for each set, a harder yardstick.
+
+*Dropping.* The same attack with and without early stopping, on a network that it mostly breaks (digits-natural, trained
+in RUNS where it is missing). Both must break the same examples.
+
+*Growth.* Time against steps, restarts and examples, and the memory that an attack takes against the batch: a straight
+line by least squares, its R², and the exponent of a power law through the same points.
+
+Every repetition runs all that is compared in turn, so that what else the machine does falls on all alike; ratios are
+medians over the repetitions of those within one, in brackets their least and largest. Times alone say nothing about the
+code: compare ratios, and those of one machine, network, batch and number of steps. On a busy machine take --threads 1
+and --clock process, the time of the processor, which leaves out that of others but not what they do to its cache.
 """
 
 import argparse
+import multiprocessing
+import re
 import sys
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,72 +35,203 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from tradeoff.attacks import PGD, SLIDE, AffineAttack
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack
+from tradeoff.attacks.ascent import look
 from tradeoff.data import load
+from tradeoff.experiments import EXPERIMENTS, train
 from tradeoff.files import make_folder, write_json
 from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf
 from tradeoff.provenance import provenance
 
+CLOCKS = {"wall": time.perf_counter, "process": time.process_time}
+DROPPING = 0.75  # of the time without
+BATCHES = (200, 400, 800, 1600)
 
-def bare_passes(model, x: torch.Tensor, y: torch.Tensor, steps: int) -> None:
-    """`steps` times the gradient of the loss in the input."""
-    for _ in range(steps):
+
+def gradients(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
+    """`count` times the gradient of the loss in the input."""
+    for _ in range(count):
         point = x.clone().requires_grad_()
         torch.autograd.grad(cross_entropy(model(point), y, reduction="sum"), point)
 
 
-def seconds(function, *arguments) -> float:
-    began = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - began
+def forwards(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
+    """`count` times the logits."""
+    with torch.no_grad():
+        for _ in range(count):
+            model(x)
 
 
-def measure(model, x: torch.Tensor, y: torch.Tensor, steps: int, repetitions: int) -> dict[str, dict]:
-    """Per attack: ratio, its least and largest, gradient passes, and the median seconds."""
+def take_turns(jobs: Mapping[str, Callable[[int], object]], repetitions: int, clock) -> dict[str, np.ndarray]:
+    """The seconds that each job(repetition) takes, (repetitions,), all in turn; one more round before warms up."""
+    times = {name: [] for name in jobs}
+    for repetition in range(repetitions + 1):
+        for name, job in jobs.items():
+            began = clock()
+            job(repetition)
+            times[name].append(clock() - began)
+    return {name: np.array(took[1:]) for name, took in times.items()}
+
+
+def run(attack, model, x: torch.Tensor, y: torch.Tensor) -> Callable[[int], torch.Tensor]:
+    """The attack as a job: another start in each repetition."""
+    return lambda repetition: attack(model, x, y, np.random.default_rng(repetition))
+
+
+def spread(ratios: np.ndarray, **more) -> dict:
+    return {"ratio": float(median(ratios)), "least": float(ratios.min()), "largest": float(ratios.max()), **more}
+
+
+def measure_passes(model, x: torch.Tensor, y: torch.Tensor, steps: int, repetitions: int, clock) -> dict[str, dict]:
+    """Per attack, its ratio to the passes it needs, and the limit."""
     how = {"steps": steps, "loss": "ce", "early_stop": False}
     linf, l2, slide = PGD(Linf(0.3), **how), PGD(L2(2), **how), SLIDE(L1(10), **how)
-    attacks = {"PGD linf": linf, "PGD l2": l2, "SLIDE": slide, "Affine linf+l1": AffineAttack(linf, slide)}
-    passes = {name: 2 * steps if isinstance(attack, AffineAttack) else steps for name, attack in attacks.items()}
-    times = {name: [] for name in ("bare", *attacks)}
-    for repetition in range(repetitions + 1):
-        for name in times:
-            if name == "bare":
-                took = seconds(bare_passes, model, x, y, steps)
-            else:
-                took = seconds(attacks[name], model, x, y, np.random.default_rng(repetition))
-            if repetition:  # the first one warms up
-                times[name].append(took)
+    attacks = {
+        "PGD linf": linf,
+        "PGD l2": l2,
+        "SLIDE": slide,
+        "APGD linf": APGD(Linf(0.3), **how),
+        "APGD l2": APGD(L2(2), **how),
+        "APGD l1": APGD(L1(10), **how),
+        "MSD": MSD((Linf(0.3), L2(2), L1(10)), **how),
+        "Affine linf+l1": AffineAttack(linf, slide),
+    }
+    jobs = {name: run(attack, model, x, y) for name, attack in attacks.items()}
+    bare = {"gradient": lambda _: gradients(model, x, y, steps), "forward": lambda _: forwards(model, x, y, steps)}
+    times = take_turns(bare | jobs, repetitions, clock)
+    yardsticks = {  # what is measured: the attack, passes for each step back and forth, and forth only, and the limit
+        "PGD linf": ("PGD linf", 1, 0, 1.08),
+        "PGD l2": ("PGD l2", 1, 0, 1.08),
+        "SLIDE": ("SLIDE", 1, 0, 1.15),
+        "APGD linf": ("APGD linf", 1, 0, 1.12),
+        "APGD l2": ("APGD l2", 1, 0, 1.12),
+        "APGD l1": ("APGD l1", 1, 0, 1.25),
+        "MSD, a candidate": ("MSD", 3, 0, 1.15),
+        "MSD, its passes": ("MSD", 1, 3, None),
+        "Affine linf+l1": ("Affine linf+l1", 2, 0, None),
+    }
+    return {
+        name: spread(times[attack] / (back * times["gradient"] + forth * times["forward"]),
+                     seconds=float(median(times[attack])), limit=limit)
+        for name, (attack, back, forth, limit) in yardsticks.items()
+    }  # fmt: skip
+
+
+def measure_dropping(model, x: torch.Tensor, y: torch.Tensor, steps: int, repetitions: int, clock) -> dict[str, dict]:
+    """Per attack: its time with early stopping over that without, and the share of examples that stand."""
     rows = {}
-    for name in attacks:
-        share = passes[name] / steps
-        ratios = [took / (bare * share) for took, bare in zip(times[name], times["bare"], strict=True)]
-        rows[name] = {"ratio": median(ratios), "least": min(ratios), "largest": max(ratios), "passes": passes[name],
-                      "seconds": median(times[name])}  # fmt: skip
+    for name, attack in {"PGD linf": PGD(Linf(0.1), steps), "PGD l2": PGD(L2(1.5), steps),
+                         "SLIDE": SLIDE(L1(8), steps)}.items():  # fmt: skip
+        every = replace(attack, early_stop=False)
+        times = take_turns({"with": run(attack, model, x, y), "without": run(every, model, x, y)}, repetitions, clock)
+        stopped, went_on = (look(model, run(how, model, x, y)(0), y, "margin").broken for how in (attack, every))
+        rows[name] = spread(times["with"] / times["without"], standing=1 - float(stopped.float().mean()),
+                            same=bool((stopped == went_on).all()), limit=DROPPING)  # fmt: skip
     return rows
+
+
+def measure_growth(model, digits, batch: int, steps: int, repetitions: int, clock) -> dict[str, dict]:
+    """Seconds against steps, restarts and examples, of a PGD from which no example leaves, in batches."""
+    parts = list(zip(torch.tensor(digits.x).split(batch), torch.tensor(digits.y).split(batch), strict=True))
+    least = max(steps // 4, 1)
+
+    def job(steps=least, restarts=1, batches=1):
+        attack = PGD(Linf(0.3), steps, restarts, early_stop=False)
+        jobs = [run(attack, model, *part) for part in parts[:batches]]
+        return lambda repetition: [job(repetition) for job in jobs]
+
+    rows = {}
+    for what, unit in {"steps": least, "restarts": 1, "batches": 1}.items():
+        sizes = [unit * k for k in (1, 2, 3, 4)]
+        times = take_turns({str(size): job(**{what: size}) for size in sizes}, repetitions, clock)
+        rows[what] = fit(sizes, [median(times[str(size)]) for size in sizes], "s")
+    return rows
+
+
+def measure_memory() -> dict:
+    """Megabytes that an attack adds to the peak, against the batch, each in a process of its own (Linux)."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        return fit(BATCHES, list(pool.map(_peak, BATCHES)), "MB")
+
+
+def _peak(batch: int) -> float:
+    torch.set_num_threads(1)
+    model, x = build("small_cnn", 0).eval(), torch.rand(batch, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    attack, y = PGD(Linf(0.3), 3, early_stop=False), torch.zeros(batch, dtype=torch.int64)
+
+    def most() -> float:
+        return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+    run(attack, model, x[:2], y[:2])(0)
+    before = most()
+    run(attack, model, x, y)(0)
+    return most() - before
+
+
+def fit(sizes, values, unit: str) -> dict:
+    """The straight line through the points by least squares, its R², and the exponent of the power law through them."""
+    slope, constant = np.polyfit(sizes, values, 1)
+    rest = np.array(values) - (constant + slope * np.array(sizes))
+    return {"sizes": list(sizes), "values": [float(value) for value in values], "unit": unit, "slope": float(slope),
+            "constant": float(constant), "r2": float(1 - (rest**2).sum() / (np.var(values) * len(values))),
+            "exponent": float(np.polyfit(np.log(sizes), np.log(values), 1)[0])}  # fmt: skip
+
+
+def ratio_line(name: str, row: dict) -> str:
+    limit = f"limit {row['limit']:.2f}" if row["limit"] else "no limit"
+    return f"{name:<17} {row['ratio']:5.2f} ({row['least']:.2f} to {row['largest']:.2f})  {limit}"
+
+
+def growth_line(name: str, row: dict) -> str:
+    return (f"{name:<17} {row['constant']:.3g} + {row['slope']:.3g}·n {row['unit']}, R² {row['r2']:.4f}, "
+            f"n^{row['exponent']:.2f}, n = {row['sizes']}")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="small_cnn", choices=MODELS)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds digits-natural, or will")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
     options = parser.parse_args()
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
-    digits, model = load("digits", "test").first(options.batch), build(options.model, 0).eval()
-    rows = measure(model, torch.tensor(digits.x), torch.tensor(digits.y), options.steps, options.repetitions)
-    print(f"{options.model}, {options.batch} digits, {options.steps} steps, {options.threads} threads")
-    for name, row in rows.items():
-        print(f"{name:<15} {row['ratio']:5.2f} × bare passes ({row['least']:.2f} to {row['largest']:.2f}), "
-              f"{1000 * row['seconds']:.0f} ms")  # fmt: skip
+    digits = load("digits", "test").first(options.batch)
+    x, y = torch.tensor(digits.x), torch.tensor(digits.y)
+    how = (x, y, options.steps, options.repetitions, CLOCKS[options.clock])
+
+    print(f"Time over that of bare passes: {options.model}, {options.batch} digits, {options.steps} steps, "
+          f"{options.threads} threads, {options.clock} time")  # fmt: skip
+    passes = measure_passes(build(options.model, 0).eval(), *how)
+    for name, row in passes.items():
+        print(ratio_line(name, row))
+
+    print("Time with early stopping over that without, digits-natural")
+    natural = train(EXPERIMENTS["digits-natural"], options.runs / "digits-natural", label="digits-natural").eval()
+    dropping = measure_dropping(natural, *how)
+    for name, row in dropping.items():
+        same = "the same examples fall" if row["same"] else "OTHER EXAMPLES FALL"
+        print(f"{ratio_line(name, row)}, {row['standing']:.0%} stand, {same}")
+
+    print("Growth")
+    more = load("digits", "test").first(4 * options.batch)
+    growth = measure_growth(build(options.model, 0).eval(), more, options.batch, *how[2:])
+    growth["memory, examples"] = measure_memory()
+    for name, row in growth.items():
+        print(growth_line(name, row))
+
     if options.json:
-        how = {name: value for name, value in vars(options).items() if name != "json"}
-        write_json(options.json, {"how": how, "attacks": rows, "provenance": provenance(data=digits.source, seed=0)})
+        about = provenance(data=digits.source, seed=0)
+        options = {name: str(value) for name, value in vars(options).items() if name != "json"}
+        found = {"passes": passes, "dropping": dropping, "growth": growth}
+        write_json(parser.parse_args().json, {"how": options, **found, "provenance": about})
 
 
 if __name__ == "__main__":
