@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, Swap, Union
-from tradeoff.theory import BernoulliFeature, GameValue, GaussianFeature, game_value
+from tradeoff.theory import BernoulliFeature, GameValue, GaussianFeature, certified, game_value
 from tradeoff.theory.certified import enclosure
 from tradeoff.theory.flow import flow_bounds
 from tradeoff.theory.game import classifier, exclusive, game_values, step_risks
@@ -214,8 +214,55 @@ def test_each_threshold_is_what_its_adversary_forces():
 )
 def test_the_enclosure_of_an_average(dist, sets, weights):
     V = enclosure(dist, sets, weights=weights)
-    assert V.rad() < 6e-7
+    assert V.rad() < 5e-7
     assert abs(V - game_value(dist, sets, weights=weights).value) < arb(2e-6)
+
+
+def random_average(seed):
+    """Two or three balls at any weights; d up to a million, p0 = 1/2 included."""
+    rng = np.random.default_rng(seed)
+    alpha, d = rng.uniform(0.25, 4), int(10 ** rng.uniform(0, 6))
+    dist, sets = BernoulliFeature(alpha, d, rng.choice([0.5, 0.6, 0.9, 0.999])), []
+    for _ in range(rng.integers(2, 4)):
+        p = rng.choice([1, 1.5, 2, 4, inf])
+        along = alpha * d ** (1 / p - 0.5)
+        sets.append(Lp(p, rng.choice([0.0, 1.0, along], p=[0.1, 0.45, 0.45]) * rng.uniform(0.01, 2.5)))
+    weights = rng.dirichlet(np.ones(len(sets))) if rng.random() < 0.5 else np.full(len(sets), 1 / len(sets))
+    return dist, tuple(sets), weights / weights.sum()
+
+
+def check_width(dist, sets, weights):
+    V, value = enclosure(dist, sets, weights=weights), game_value(dist, sets, weights=weights).value
+    assert V.rad() < 5e-7, (dist, sets, weights)
+    assert V.lower() <= value + 1e-11 and abs(V.upper() - value) < 1e-9  # the risk of thresholds that are at hand
+
+
+# Flat, of two solutions far apart, of sets that differ in size by orders of magnitude, and any.
+@pytest.mark.parametrize("seed", [26, 2, 96, 68, 37])
+def test_the_width_of_an_average(seed):
+    check_width(*random_average(seed))
+
+
+@pytest.mark.slow
+def test_the_widths_of_averages():
+    for seed in range(400):
+        check_width(*random_average(seed))
+
+
+def test_a_flat_average_of_equal_sets():
+    """Two copies of a set have the value of one, known in closed form, however the weights divide it."""
+    others = (BernoulliFeature(1.0, 50, 0.5), L2(0.9)), (BernoulliFeature(3.0, 9, 0.6), L1(2.5))
+    for dist, S in ((D, Linf(0.2)), *others):
+        V = enclosure(dist, (S, S), weights=(0.3, 0.7))
+        assert V.rad() < 5e-7 and V.overlaps(enclosure(dist, (S,)))
+
+
+def test_the_enclosure_is_wider_where_work_is_limited(monkeypatch):
+    dist, sets, weights = random_average(26)
+    narrow = enclosure(dist, sets, weights=weights)
+    monkeypatch.setattr(certified, "BUDGET", 1)
+    wide = enclosure(dist, sets, weights=weights)
+    assert wide.rad() > 1e-3 and wide.contains(narrow.mid()) and abs(wide.upper() - narrow.upper()) < 1e-8
 
 
 @settings(deadline=None, max_examples=60)

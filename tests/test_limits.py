@@ -461,6 +461,8 @@ def test_committed_results(name):
     result = read_json(path)
     assert result["provenance"]["command"].startswith(f"python -m tradeoff.limits --data {name} ")
     assert path.stat().st_size < 100_000
+    if name == "mnist":
+        assert result["provenance"]["seconds"] <= 15 * 60 and result["provenance"]["peak_memory_mib"] <= 4 * 2**10
     sets, scales = DEFAULTS[name]
     assert result["scales"] == parse_scales(scales) and 1.0 in result["scales"]
     assert result["sets"] == {S.name: S.eps for S in balls_of(parse(sets))}
@@ -590,3 +592,4 @@ def test_the_module_is_a_command(tmp_path):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     about = json.loads((tmp_path / "a.json").read_text())["provenance"]
     assert about["command"] == "python -m tradeoff.limits --n 40 --out a.json" and about["seconds"] >= 0
+    assert 10 < about["peak_memory_mib"] < 2000  # Python and SciPy, and 40 examples

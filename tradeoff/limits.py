@@ -15,6 +15,7 @@ at most the least error on the distribution, and grows with n.
 
 import argparse
 import base64
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -203,12 +204,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    about = provenance(split=split, seconds=round(time.perf_counter() - began, 1))
+    about = provenance(split=split, seconds=round(time.perf_counter() - began, 1), peak_memory_mib=_peak_memory())
     print(f"{images.source}, {split} split, {len(images):,} examples, {Union(balls_of(sets))} times the scale:\n"
           f"least error of any classifier, in percent\n{_table(result)}")  # fmt: skip
     if options.out:
         write_json(options.out, {"provenance": about, **result})
     return 0
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has held at a time, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a MiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def _load(name: str, split: str) -> Images:
