@@ -19,9 +19,9 @@
 # *found*, and a search that finds nothing proves nothing. An accuracy under attack is an upper bound on the robust
 # accuracy, and only as good as the search: with a weak one, any network looks robust, and a comparison of two kinds of
 # noise is a comparison of two searches. This page shows the attacks of the package at work on real digits: what each
-# climbs and how it stays in its set (sections 2 to 4), what it draws (5), how fast it gets there (6), what it finds that
-# others miss (7), how to notice that it was fooled (8), and what can be proved from the other side (9). Section 10
-# evaluates your own model.
+# climbs and how it stays in its set (sections 2 to 4), what it draws (5), how fast it gets there (6), what it finds
+# that others miss (7), how to notice that it was fooled (8), and what can be proved from the other side (9). Section
+# 10 evaluates your own model.
 #
 # ## 1. A network to break
 #
