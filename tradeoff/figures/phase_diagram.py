@@ -10,7 +10,6 @@ where one type, after the other, first turns x_0 into that of the other label.
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from tradeoff.figures.style import COLOURS, PAGE
@@ -18,7 +17,7 @@ from tradeoff.perturbations import L1, Linf
 from tradeoff.theory.distributions import BernoulliFeature
 from tradeoff.theory.game import exclusive, game_values
 
-QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "points": 120}
+QUICK = {"alpha": 2.0, "d": 100, "p0": 0.9, "points": 144}
 PARAMETERS = {"quick": QUICK, "full": QUICK | {"points": 200}}
 ADVERSARIES = {"average": r"average: $V_{avg}$", "union": r"worst of the two: $V_{max}$",
                "affine": r"mixtures: $V_{affine}$"}  # fmt: skip
@@ -27,8 +26,8 @@ LEVELS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.499]
 
 
 def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> dict:
-    """Values over points × points radii, ε∞ in [0, 3η] (columns) and ε1 in [0, 4] (rows); the regions, by number, and
-    where the geometric criterion holds."""
+    """Values over points × points radii, ε∞ in [0, 3η] (columns) and ε1 in [0, 4] (rows), and where the geometric
+    criterion holds; for each ε∞ the least ε1 that no classifier withstands, and the least where the criterion holds."""
     D = BernoulliFeature(alpha, d, p0)
     linf, l1 = np.linspace(0, 3, points), np.linspace(0, 4, points)
     games = [(Linf(float(a) * D.eta), L1(float(b))) for b in l1 for a in linf]
@@ -36,17 +35,38 @@ def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> di
     def table(cells):
         return np.reshape(cells, (points, points)).tolist()
 
-    values = {name: [game.value for game in game_values(D, games, name)] for name in ADVERSARIES}
-    withstood = sum((np.array(values[name]) < 0.5).astype(int) for name in ("union", "affine"))
+    values = {name: [round(game.value, 6) for game in game_values(D, games, name)] for name in ADVERSARIES}
     criterion = {name: table([exclusive(D, sets, name) for sets in games]) for name in ("union", "affine")}
+
+    def lost(sets, name):
+        return game_values(D, [sets], name)[0].value >= 0.5
+
+    tests = {"lost": lost, "criterion": lambda sets, name: exclusive(D, sets, name)}
     return {
         "linf": linf.tolist(),
         "l1": l1.tolist(),
         "values": {name: table(cells) for name, cells in values.items()},
-        "withstood": table(withstood),
         "criterion": criterion,
+        "edges": {
+            name: {kind: _edge(test, name, D, linf, l1[-1]) for kind, test in tests.items()} for name in criterion
+        },
         "setting": {"alpha": alpha, "d": d, "p0": p0},
     }
+
+
+def _edge(holds, name: str, D: BernoulliFeature, linf, limit: float) -> list[float | None]:
+    """For each ε∞ the least ε1 where it holds, by halving (it goes on holding from there); None beyond the limit."""
+    edge = []
+    for a in linf:
+        low, high = 0.0, float(limit)
+        if not holds((Linf(float(a) * D.eta), L1(high)), name):
+            edge.append(None)
+            continue
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if holds((Linf(float(a) * D.eta), L1(middle)), name) else (middle, high)
+        edge.append(high)
+    return edge
 
 
 def draw(numbers: dict) -> Figure:
@@ -54,11 +74,11 @@ def draw(numbers: dict) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(PAGE, 5.2), sharex=True, sharey=True)
     x, y = numbers["linf"], numbers["l1"]
     regions, *panels = axes.flat
-    shades = ListedColormap([COLOURS["union"], COLOURS["affine"], "#FFFFFF"])
-    regions.pcolormesh(x, y, numbers["withstood"], cmap=shades, vmin=0, vmax=2, alpha=0.55, lw=0, rasterized=True)
-    for name, dashes in (("union", "-"), ("affine", "--")):
-        inside = np.array(numbers["criterion"][name], dtype=float)
-        regions.contour(x, y, inside, [0.5], colors="black", linestyles=dashes, linewidths=1)
+    for name, dashes in (("affine", "--"), ("union", "-")):
+        lost, criterion = (np.array(numbers["edges"][name][kind], dtype=float) for kind in ("lost", "criterion"))
+        regions.fill_between(x, lost, y[-1], color="white", lw=0)
+        regions.fill_between(x, lost, y[-1], color=COLOURS[name], alpha=0.55, lw=0)
+        regions.plot(x, criterion, dashes, color="black", lw=1)
     for (a, b), text in zip(((2.5, 2.9), (1.53, 3.3), (0.6, 2.2)), REGIONS, strict=True):
         regions.text(a, b, text, ha="center", va="center")
     regions.set_title("withstood by some classifier")

@@ -117,7 +117,7 @@ def draw(numbers: dict) -> Figure:
     left.set_yscale("log")
     left.set_xlabel("dimension d")
     left.set_ylabel("norm / radius")
-    left.legend(loc="center right")
+    left.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     styles = {"exact": ("o-", "#000000"), "off by one": ("^--", "#D55E00"), "rescaled": ("s:", "#0072B2")}
     right.fill_between(numbers["radii"], *100 * np.array(numbers["interval"]).T, color="#000000", alpha=0.12, lw=0)
     for name, (style, colour) in styles.items():
@@ -125,5 +125,5 @@ def draw(numbers: dict) -> Figure:
     right.set_xlabel(r"$\ell_1$ radius")
     right.set_ylabel("accuracy under SLIDE (%)")
     right.set_ylim(0, 100)
-    right.legend(loc="upper right")
+    right.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return figure

@@ -64,8 +64,8 @@ def draw(numbers: dict) -> Figure:
                   xytext=(0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)  # fmt: skip
     for mark in numbers["translations"]:
         left.plot(mark["N"], mark["bound"], "o", color=COLOURS["linf"], ms=4, zorder=3)
-        left.annotate(f"±{mark['pixels']} px: {mark['bound']:.3f}", (mark["N"], mark["bound"]), xytext=(-2, 4),
-                      textcoords="offset points", ha="right", fontsize=6.5)  # fmt: skip
+        left.annotate(f"±{mark['pixels']} px: {mark['bound']:.3f}", (mark["N"], mark["bound"]), xytext=(4, -16),
+                      textcoords="offset points", fontsize=6.5)  # fmt: skip
     left.set(xscale="log", xlim=(N[0], N[-1]), ylim=(0, 0.55))
     left.set_xlabel(r"positions $N$ that $x_0$ may be moved to")
     left.set_ylabel(r"lower bound on $R_{avg}$")
