@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tradeoff.attacks import PGD, SLIDE, CoordinateBeam, Draws
-from tradeoff.attacks.ascent import look, margin
+from tradeoff.attacks.ascent import look
+from tradeoff.attacks.losses import margin
 from tradeoff.data import load
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tradeoff.attacks import Draws, Square
-from tradeoff.attacks.ascent import margin
+from tradeoff.attacks.losses import margin
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 
 SQUARES = [

@@ -20,6 +20,7 @@ FIGURES = (
     "affine_strip",
     "slide_vs_pgd",
     "projection_bug",
+    "peers",
 )
 PRESETS = ("quick", "full")
 
