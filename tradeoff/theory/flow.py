@@ -34,6 +34,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
 from tradeoff.perturbations.lp import Lp
@@ -43,12 +44,16 @@ from tradeoff.theory.game import checked
 TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary leaves the rest (4e-8) alone
 TAIL_D_G = 4.0  # and on D_G (6e-5)
 COARSEST = 0.5
+GRAIN = 2**8
 EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
+FEW = 250  # where its classifier is looked for
+SOFTNESS = (0.01, 0.003)
 LARGEST = 1e6  # of the lengths that lattices are fitted to
-CLOSE = 4.5e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
+CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
 GAP = 1e-10
-FLOOR = 0.02
+FLOOR = 0.3
+CRIT = 0
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -236,7 +241,7 @@ def _fitted(
     short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
     starts = np.maximum(longest - short[..., None] / 2, least)
     rest = (reach - starts[..., pair].sum(axis=-2)) + ROUNDING
-    cut = ((rest % steps[:, None]) * weight).sum(axis=-1)
+    cut = ((rest % steps[:, None]) * weight) ; cut = cut.sum(axis=-1) if CRIT == 0 else cut.max(axis=-1)
     where = np.unravel_index(cut.argmin(), cut.shape)
     return steps[where[1]], starts[where]
 
@@ -286,7 +291,6 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     left = np.hypot(x_left, t_left) + ROUNDING
     worth = np.exp(-(left**2) / 8)
     scaled = dist.alpha * np.minimum(tip, 100.0)
-    gaps_x = [long - end for long, end in zip(np.add.outer(tip, tip).ravel(), ends, strict=True)]
     x_step, tip = _fitted(
         dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + FLOOR), step
     )
@@ -313,22 +317,58 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(t_start, z.shape[1])
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**8, close)
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, GRAIN, close)
     if lower >= 0.5 - close:
         return lower, 0.5
-    # The columns start at the tips, and their width is fitted to the other ends, so that the sums end where columns do.
-    fine, _, _ = _aligned(dist.alpha * np.concatenate(gaps_x), 2 * tail / COLUMNS)
-    edges = _lattice((sums.tip.clip(max=100.0) - 1) * dist.alpha, fine, tail)
-    left, middle = 1 + edges[:, :-1] / dist.alpha, 1 + (edges[:, 1:] + edges[:, :-1]) / 2 / dist.alpha
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
     M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
-    rows = [(np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(middle, x, M, x, lost, middle)]
-    M = np.array([np.where(share > 0.5, inf, levels) for levels, share in rows])
-    width = fine / dist.alpha
+    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(sums.tip, sums.tip).ravel(), ends)])
+    few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW)
+    rows = [(np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few)]
+    M = np.array([np.where(share > 0.5, alpha + tail, levels) for levels, share in rows])
+    refined = _refined(outer, few_mass, M, alpha)
+    fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
+    risks = [
+        _risk(outer, fine_mass, np.array([np.interp(*row) for row in zip(fine, few, levels, strict=True)]), alpha)
+        for levels in (M, refined)
+    ]
+    return lower, min(risks) + outside
+
+
+def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
+    """At least `count` columns of x_0 for each adversary: their middles, masses, the `outer` of `_risk`, the mass outside.
+
+    They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end, pairs
+    of columns do, and as columns are open, none counts as met that only touches.
+    """
+    step, _, _ = _aligned(scale * gaps, 2 * tail / count)
+    edges = _lattice((np.minimum(sums.tip, 100.0) - 1) * scale, step, tail)
+    left, width = 1 + edges[:, :-1] / scale, step / scale
     low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
     outer = sums.each(np.maximum(np.maximum(low, -low - 2 * width), 0.0) + GAP)
     outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max()
-    return lower, _risk(outer, weights[:, None] * np.diff(ndtr(edges)) / 2, M, alpha) + outside
+    return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
+
+
+def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
+    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima. Whatever is found, is a classifier."""
+    reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
+
+    def risk(levels, softness):
+        levels = levels.reshape(M.shape)
+        over = reach - levels[:, None, None, :]
+        most = over.max(axis=(0, 3))
+        share = np.exp((over - most[:, :, None]) / softness)
+        total = share.sum(axis=(0, 3))
+        N = most + softness * np.log(total)
+        density, other = (mass * np.exp(-((v - alpha) ** 2) / 2) / sqrt(2 * pi) for v in (levels, N))
+        moved = np.einsum("ijdc,jd->ic", share, other / total)
+        return (mass * (ndtr(levels - alpha) + ndtr(N - alpha))).sum(), (density - moved).ravel()
+
+    levels = M.ravel()
+    for softness in SOFTNESS:
+        levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 60}).x
+    return levels.reshape(M.shape)
 
 
 def _flow(
