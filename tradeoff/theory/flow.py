@@ -85,7 +85,7 @@ def flow_bounds(
     sums = _Sums(sets, dist.d, adversary, spread)
     solve, default = _on_D_B, 1 / 64
     if isinstance(dist, GaussianFeature):
-        solve, default = _on_D_G, 1 / 16 if sums.count < 3 else sums.count / 24
+        solve, default = _on_D_G, 1 / 12 if sums.count < 3 else sums.count / 24
     step = default if step is None else step
     if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
         raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")
@@ -298,7 +298,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     t_step, t_start = _fitted(
         np.minimum(t_reach, 2 * alpha), pair, sums.top.clip(max=LARGEST), -sums.top.clip(max=LARGEST), worth * (t_left / left + FLOOR), step
     )
-    tail, close = TAIL_D_G, CLOSE * min(1, 16 * step) ** 2
+    tail, close = TAIL_D_G, CLOSE * min(1, 12 * step) ** 2
     z = _lattice((tip - 1) * dist.alpha, x_step, tail)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
     columns, tip = (1 + z / dist.alpha).ravel(), np.repeat(tip, z.shape[1])
