@@ -31,8 +31,10 @@ from itertools import product
 from math import inf, log, pi, sqrt
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
 from tradeoff.perturbations.lp import Lp
@@ -42,10 +44,16 @@ from tradeoff.theory.game import checked
 TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary leaves the rest (4e-8) alone
 TAIL_D_G = 4.0  # and on D_G (6e-5)
 COARSEST = 0.5
+GRAIN = 2**8
 EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
+FEW = 250  # where its classifier is looked for
+SOFTNESS = (0.01, 0.003)
 LARGEST = 1e6  # of the lengths that lattices are fitted to
-CLOSE = 4.5e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
+CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
+GAP = 1e-10
+FLOOR = 0.3
+CRIT = 0
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -77,7 +85,7 @@ def flow_bounds(
     sums = _Sums(sets, dist.d, adversary, spread)
     solve, default = _on_D_B, 1 / 64
     if isinstance(dist, GaussianFeature):
-        solve, default = _on_D_G, 1 / 16 if sums.count < 3 else sums.count / 24
+        solve, default = _on_D_G, 1 / 12 if sums.count < 3 else sums.count / 24
     step = default if step is None else step
     if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
         raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")
@@ -125,6 +133,15 @@ class _Sums:
         inner, outer = (np.array([np.max([f[k] for f in each], axis=0) for each in found]) for k in (0, 1))
         shape = (self.count, self.count, *offsets.shape)
         return inner[:, where.ravel()].reshape(shape), outer[:, where.ravel()].reshape(shape)
+
+    def each(self, offsets: np.ndarray) -> np.ndarray:
+        """Outer half-widths of each pair of adversaries at its own offsets, (adversaries, adversaries, offsets)."""
+        flat = offsets.reshape(len(self.members), -1)
+        outer = [
+            np.max([self._width(member, x)[1] for member in members], axis=0)
+            for members, x in zip(self.members, flat, strict=True)
+        ]
+        return np.reshape(outer, offsets.shape)
 
     def _width(self, balls: Sequence[tuple], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of the sum of two balls, or of the hull of some with itself: a chord is inside, a line of support outside.
@@ -210,6 +227,25 @@ def _aligned(gaps: np.ndarray, step: float, shares: Sequence[float] = (0.0,)) ->
     return min(best)[1:]
 
 
+def _fitted(
+    reach: np.ndarray, pair: np.ndarray, longest: np.ndarray, least: np.ndarray, weight: np.ndarray, step: float
+) -> tuple[float, np.ndarray]:
+    """A step at most 30% smaller, and where the lattices start, such that little of the lengths `reach` is cut off.
+
+    Length n is between adversaries pair[:, n] and counts `weight[n]`; what is cut off is its remainder, by steps, over
+    the sum of their starts. These are `longest`, or shorter by the same, but not below `least`.
+    """
+    gaps = longest[pair].sum(axis=0) - reach
+    whole = [2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / step / 0.7) for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]]
+    steps = np.concatenate([np.linspace(step, 0.7 * step, 500), *whole])
+    short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
+    starts = np.maximum(longest - short[..., None] / 2, least)
+    rest = (reach - starts[..., pair].sum(axis=-2)) + ROUNDING
+    cut = ((rest % steps[:, None]) * weight) ; cut = cut.sum(axis=-1) if CRIT == 0 else cut.max(axis=-1)
+    where = np.unravel_index(cut.argmin(), cut.shape)
+    return steps[where[1]], starts[where]
+
+
 def _on_D_B(dist: BernoulliFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
     """x_0 = y and -y are the two columns.
 
@@ -226,7 +262,8 @@ def _on_D_B(dist: BernoulliFeature, sums: _Sums, weights: np.ndarray, step: floa
     every = np.ones(offset.shape, dtype=bool)
     starts = (start + [shift, 0.0]).ravel(), (start + [0.0, -shift]).ravel()
     lower, M = _flow(sums, offset, mass, every, every, starts, step, alpha, TAIL, 1.5, 1)
-    return lower, _risk(sums, np.add.outer(x, x), mass.reshape(-1, 2), M.reshape(-1, 2), alpha)
+    outer = sums(np.array([2.0, 0.0, 2.0]))[1]
+    return lower, _risk(outer, mass.reshape(-1, 2), M.reshape(-1, 2), alpha)
 
 
 def _nearest(sums: _Sums, scale: float, alpha: float) -> np.ndarray:
@@ -244,14 +281,24 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
     ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
     ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
-    gaps = [long - end for long, end in zip(np.add.outer(tip, tip).ravel(), ends, strict=True)]
-    x_step, _, short = _aligned(dist.alpha * np.concatenate(gaps), step)
-    tip = np.maximum(tip - short / dist.alpha / 2, 0.0)
-    G = sums(np.concatenate([[0.0], *ends]))[0].reshape(len(ends), -1)
-    pair = np.repeat(np.arange(len(ends)), [len(end) for end in ends])
-    gaps = G[pair, 0] - np.minimum(G[pair, np.arange(len(pair)) + 1], 2 * alpha)
-    t_step, _, short = _aligned(gaps[gaps < LARGEST], step)
-    tail, close = TAIL_D_G, CLOSE * min(1, 16 * step) ** 2
+    pair = np.array(list(np.ndindex(sums.count, sums.count))) if sums.count > 1 else np.zeros((1, 2), dtype=int)
+    pair = np.repeat(pair, [len(end) for end in ends], axis=0).T
+    own = np.repeat(np.arange(len(ends)), [len(end) for end in ends]), np.arange(pair.shape[1])
+    x_reach = np.concatenate(ends)
+    t_reach = np.clip(sums(x_reach * (1 - 1e-12))[0].reshape(len(ends), -1)[own], 0.0, LARGEST)
+    # A translation that leaves s of the way from one mean to the other matches 2 Φ(-|s|/2).
+    x_left, t_left = dist.alpha * (2 - x_reach), np.maximum(2 * alpha - t_reach, 0.0)
+    left = np.hypot(x_left, t_left) + ROUNDING
+    worth = np.exp(-(left**2) / 8)
+    scaled = dist.alpha * np.minimum(tip, 100.0)
+    x_step, tip = _fitted(
+        dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + FLOOR), step
+    )
+    tip = tip / dist.alpha
+    t_step, t_start = _fitted(
+        np.minimum(t_reach, 2 * alpha), pair, sums.top.clip(max=LARGEST), -sums.top.clip(max=LARGEST), worth * (t_left / left + FLOOR), step
+    )
+    tail, close = TAIL_D_G, CLOSE * min(1, 12 * step) ** 2
     z = _lattice((tip - 1) * dist.alpha, x_step, tail)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
     columns, tip = (1 + z / dist.alpha).ravel(), np.repeat(tip, z.shape[1])
@@ -263,25 +310,65 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     direct, near = np.empty((2, *blocks.shape), dtype=bool)
     sparse = max(1, round(2 / width / 8))
     for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
-        last = np.round((tips[i * z.shape[1], j * z.shape[1]] - end) / width)
-        direct[i, :, j] = np.isin(blocks[i, :, j], last)
+        last = np.ceil((tips[i * z.shape[1], j * z.shape[1]] - end) / width - 1e-7)
+        direct[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, 1))
         near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, sparse))
     direct = direct.reshape(back.shape)
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
-    start = np.repeat(np.maximum(sums.top - short / 2, -sums.top), z.shape[1])
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, 2**8, close)
+    start = np.repeat(t_start, z.shape[1])
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, GRAIN, close)
     if lower >= 0.5 - close:
         return lower, 0.5
-    edges = np.linspace(-tail, tail, COLUMNS + 1)
-    fine, half = 1 + (edges[1:] + edges[:-1]) / 2 / dist.alpha, tail / COLUMNS / dist.alpha
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
     M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
-    rows = [(np.interp(fine, *row), np.interp(fine, x_0, gone)) for *row, x_0, gone in zip(x, M, x, lost, strict=True)]
-    M = np.array([np.where(share > 0.5, inf, levels) for levels, share in rows])
-    nearest = np.maximum(np.abs(np.add.outer(fine, fine)) - 2 * half, 0.0)
-    nearest = np.floor(nearest / ROUNDING) * ROUNDING  # few different ones
-    return lower, _risk(sums, nearest, weights[:, None] * np.diff(ndtr(edges)) / 2, M, alpha) + 2 * ndtr(-tail)
+    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(sums.tip, sums.tip).ravel(), ends)])
+    few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW)
+    rows = [(np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few)]
+    M = np.array([np.where(share > 0.5, alpha + tail, levels) for levels, share in rows])
+    refined = _refined(outer, few_mass, M, alpha)
+    fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
+    risks = [
+        _risk(outer, fine_mass, np.array([np.interp(*row) for row in zip(fine, few, levels, strict=True)]), alpha)
+        for levels in (M, refined)
+    ]
+    return lower, min(risks) + outside
+
+
+def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
+    """At least `count` columns of x_0 for each adversary: their middles, masses, the `outer` of `_risk`, the mass outside.
+
+    They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end, pairs
+    of columns do, and as columns are open, none counts as met that only touches.
+    """
+    step, _, _ = _aligned(scale * gaps, 2 * tail / count)
+    edges = _lattice((np.minimum(sums.tip, 100.0) - 1) * scale, step, tail)
+    left, width = 1 + edges[:, :-1] / scale, step / scale
+    low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
+    outer = sums.each(np.maximum(np.maximum(low, -low - 2 * width), 0.0) + GAP)
+    outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max()
+    return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
+
+
+def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
+    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima. Whatever is found, is a classifier."""
+    reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
+
+    def risk(levels, softness):
+        levels = levels.reshape(M.shape)
+        over = reach - levels[:, None, None, :]
+        most = over.max(axis=(0, 3))
+        share = np.exp((over - most[:, :, None]) / softness)
+        total = share.sum(axis=(0, 3))
+        N = most + softness * np.log(total)
+        density, other = (mass * np.exp(-((v - alpha) ** 2) / 2) / sqrt(2 * pi) for v in (levels, N))
+        moved = np.einsum("ijdc,jd->ic", share, other / total)
+        return (mass * (ndtr(levels - alpha) + ndtr(N - alpha))).sum(), (density - moved).ravel()
+
+    levels = M.ravel()
+    for softness in SOFTNESS:
+        levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 60}).x
+    return levels.reshape(M.shape)
 
 
 def _flow(
@@ -361,16 +448,20 @@ def _flow(
     return (flow.flow_value + more.flow_value) / scale, M
 
 
-def _risk(sums: _Sums, offset: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
-    """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost."""
-    outer = sums(offset)[1]
-    met = outer >= 0
-    outer = np.where(met, outer, 0.0)
+def _risk(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
+    """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost.
+
+    `outer` (adversaries, adversaries, 2 columns - 1): half-widths for column c of one label and c' of the other, at c + c'.
+    """
 
     def forced(levels):
-        """By the other label's levels: max over i and columns of G_ij(offset) - levels."""
-        over = [np.where(met[i], outer[i] - levels[i][:, None], -inf).max(axis=1) for i in range(len(levels))]
-        return np.max(over, axis=0)
+        """By the other label's levels: max over i and columns of G_ij(c + c') - levels."""
+        over = [
+            (sliding_window_view(reach, levels.shape[1]) - np.maximum(level, -1e300)).max(axis=1)
+            for reaches, level in zip(outer, levels, strict=True)
+            for reach in reaches
+        ]
+        return np.max(np.reshape(over, (len(levels), *levels.shape)), axis=0)
 
     N = forced(M)
     M = forced(N)
