@@ -32,9 +32,9 @@ from math import inf, log, pi, sqrt
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
-from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 
 from tradeoff.perturbations.lp import Lp
@@ -44,16 +44,15 @@ from tradeoff.theory.game import checked
 TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary leaves the rest (4e-8) alone
 TAIL_D_G = 4.0  # and on D_G (6e-5)
 COARSEST = 0.5
-GRAIN = 2**8
+GRAIN = 2**8  # on D_G: of capacities, of 2^30 in all; less is not worth a search
 EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
 FEW = 250  # where its classifier is looked for
-SOFTNESS = (0.01, 0.003)
+SOFTNESS = (0.01, 0.003)  # of the maxima in that search, in turn
 LARGEST = 1e6  # of the lengths that lattices are fitted to
 CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
-GAP = 1e-10
-FLOOR = 0.3
-CRIT = 0
+GAP = 1e-10  # in x_0: columns are open, and those that only touch do not meet
+FLOOR = 0.3  # what a length counts for at least, however little of the way between the means it has left
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -68,9 +67,9 @@ def flow_bounds(
 ) -> tuple[float, float]:
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
-    `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/16,
+    `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G mostly below 5e-3, in a few seconds; the longest, up to 15 s, take sets just short of exclusive. `spread` is the
+    D_G below 5e-3, in a few seconds. `spread` is the
     standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
@@ -236,12 +235,15 @@ def _fitted(
     the sum of their starts. These are `longest`, or shorter by the same, but not below `least`.
     """
     gaps = longest[pair].sum(axis=0) - reach
-    whole = [2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / step / 0.7) for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]]
+    whole = [
+        2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / step / 0.7)
+        for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]
+    ]
     steps = np.concatenate([np.linspace(step, 0.7 * step, 500), *whole])
     short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
     starts = np.maximum(longest - short[..., None] / 2, least)
     rest = (reach - starts[..., pair].sum(axis=-2)) + ROUNDING
-    cut = ((rest % steps[:, None]) * weight) ; cut = cut.sum(axis=-1) if CRIT == 0 else cut.max(axis=-1)
+    cut = ((rest % steps[:, None]) * weight).sum(axis=-1)
     where = np.unravel_index(cut.argmin(), cut.shape)
     return steps[where[1]], starts[where]
 
@@ -291,13 +293,11 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     left = np.hypot(x_left, t_left) + ROUNDING
     worth = np.exp(-(left**2) / 8)
     scaled = dist.alpha * np.minimum(tip, 100.0)
-    x_step, tip = _fitted(
-        dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + FLOOR), step
-    )
-    tip = tip / dist.alpha
-    t_step, t_start = _fitted(
-        np.minimum(t_reach, 2 * alpha), pair, sums.top.clip(max=LARGEST), -sums.top.clip(max=LARGEST), worth * (t_left / left + FLOOR), step
-    )
+    weight = worth * (x_left / left + FLOOR)
+    x_step, tip = _fitted(dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), weight, step)
+    tip, top = tip / dist.alpha, sums.top.clip(max=LARGEST)
+    weight = worth * (t_left / left + FLOOR)
+    t_step, t_start = _fitted(np.minimum(t_reach, 2 * alpha), pair, top, -top, weight, step)
     tail, close = TAIL_D_G, CLOSE * min(1, 12 * step) ** 2
     z = _lattice((tip - 1) * dist.alpha, x_step, tail)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
@@ -322,9 +322,13 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
         return lower, 0.5
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
     M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
-    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(sums.tip, sums.tip).ravel(), ends)])
+    gaps = np.concatenate(
+        [long - end for long, end in zip(np.add.outer(sums.tip, sums.tip).ravel(), ends, strict=True)]
+    )
     few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW)
-    rows = [(np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few)]
+    rows = [
+        (np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few, strict=True)
+    ]
     M = np.array([np.where(share > 0.5, alpha + tail, levels) for levels, share in rows])
     refined = _refined(outer, few_mass, M, alpha)
     fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
@@ -336,22 +340,23 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
 
 
 def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
-    """At least `count` columns of x_0 for each adversary: their middles, masses, the `outer` of `_risk`, the mass outside.
+    """At least `count` columns of x_0 for each adversary: their middles, masses, `outer` of `_risk`, the mass outside.
 
-    They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end, pairs
-    of columns do, and as columns are open, none counts as met that only touches.
+    They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end,
+    pairs of columns do, and as columns are open, none counts as met that only touches.
     """
     step, _, _ = _aligned(scale * gaps, 2 * tail / count)
     edges = _lattice((np.minimum(sums.tip, 100.0) - 1) * scale, step, tail)
     left, width = 1 + edges[:, :-1] / scale, step / scale
     low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
-    outer = sums.each(np.maximum(np.maximum(low, -low - 2 * width), 0.0) + GAP)
+    nearest = np.maximum(np.maximum(low, -low - 2 * width), 0.0)
+    outer = sums.each(nearest + np.where(nearest > 0, GAP, 0.0))
     outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max()
     return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
 
 
 def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
-    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima. Whatever is found, is a classifier."""
+    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima. Any levels are a classifier."""
     reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
 
     def risk(levels, softness):
@@ -451,7 +456,8 @@ def _flow(
 def _risk(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
     """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost.
 
-    `outer` (adversaries, adversaries, 2 columns - 1): half-widths for column c of one label and c' of the other, at c + c'.
+    `outer` (adversaries, adversaries, 2 columns - 1) holds, at c + c', half-widths for column c of one label and c' of
+    the other.
     """
 
     def forced(levels):
