@@ -69,8 +69,8 @@ def flow_bounds(
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G below 5e-3, in a few seconds. `spread` is the
-    standard deviation of the weak features, if not one.
+    D_G mostly below 5e-3, in a few seconds (averages at small d, where linf noise moves x_0 far too: up to 3e-2).
+    `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
