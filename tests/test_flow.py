@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from tradeoff.perturbations import L1, L2, Linf, Lp, Swap
 from tradeoff.theory import BernoulliFeature, GaussianFeature, game_value
 from tradeoff.theory.certified import enclosure
-from tradeoff.theory.flow import _aligned, _hats, _Sums, flow_bounds
+from tradeoff.theory.flow import _aligned, _hats, _refined, _risk, _Sums, flow_bounds
 from tradeoff.theory.plane import hull_width, sum_width
 
 ADVERSARIES = ("average", "union", "affine")
@@ -147,6 +147,24 @@ def test_on_D_G_the_adversaries_are_ordered():
     alone = np.mean([half_plane(dist, (S,)) for S in sets])
     assert alone <= average[1] and average[0] <= union[1] and union[0] <= affine[1]
     assert max(upper - lower for lower, upper in (average, union, affine)) <= 5e-3
+
+
+@pytest.mark.parametrize(
+    "scale", [0.6, 0.995, 1.0, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (0.95, 0.985, 0.99))]
+)
+def test_on_D_G_the_bounds_are_close_also_just_short_of_exclusive(scale):
+    """Translating one mean toward the other is a feasible flow, so that the value is at least that overlap."""
+    dist = GaussianFeature(2, 784)
+    lower, upper = flow_bounds(dist, [S.scaled(scale) for S in (Linf(2 * dist.eta), L1(2))])
+    x_0, T = dist.alpha * (2 - scale * (2 + 2 * dist.eta)), 2 * dist.alpha * (1 - scale)
+    assert ndtr(-np.hypot(max(x_0, 0), T) / 2) <= upper and lower <= upper <= lower + 4e-3
+
+
+def test_levels_are_refined_by_their_risk():
+    """Of one column in reach of itself by 1, the loss is least at alpha, half the way: 2 Φ(½ - alpha) / 2."""
+    outer, mass = np.array([[[1.0]]]), np.array([[0.5]])
+    levels = _refined(outer, mass, np.array([[1.0]]), 3.0)
+    assert _risk(outer, mass, levels, 3.0) == pytest.approx(ndtr(0.5 - 3.0), abs=1e-6)
 
 
 # Laws

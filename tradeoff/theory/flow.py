@@ -19,11 +19,14 @@ bound; those here are the longest ones, those that carry the mean of one label t
 geometric distances from both. x_0 is an atom on D_B, and has a lattice like T's on D_G.
 
 *Upper.* The cut says from which level of yT on label +1 is kept at each x_0. Label -1 loses exactly what is within the
-half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends.
+half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends. Any
+levels make a classifier, so on D_G, where the cut is only as good as the few translations of its flow, they are
+improved by descent on that risk before it is integrated. For the same reason a flow stopped early costs width alone.
 
 A lattice that cuts the longest translations short by u would cost the lower bound about u/5. So the lattices of
-adversary i start at its half-widths, and their steps are chosen, near the one asked for, such that the other ends of
-the Minkowski sums are nearly met as well: then both bounds close in about as step².
+adversary i start at its half-widths or a little lower, and their steps are chosen, near the one asked for, such that
+the other ends of the Minkowski sums are nearly met as well, on D_G those first that bring one mean nearest to the
+other: then both bounds close in about as step².
 """
 
 from collections.abc import Sequence
@@ -44,15 +47,13 @@ from tradeoff.theory.game import checked
 TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary leaves the rest (4e-8) alone
 TAIL_D_G = 4.0  # and on D_G (6e-5)
 COARSEST = 0.5
-GRAIN = 2**8  # on D_G: of capacities, of 2^30 in all; less is not worth a search
 EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
-FEW = 250  # where its classifier is looked for
-SOFTNESS = (0.01, 0.003)  # of the maxima in that search, in turn
+FEW = 500  # where its classifier is looked for, over the number of adversaries
+SOFTNESS = (0.03, 0.01, 0.003), (0.01, 0.003)  # of its maxima, in turn; neither finds the least risk always
 LARGEST = 1e6  # of the lengths that lattices are fitted to
 CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
-GAP = 1e-10  # in x_0: columns are open, and those that only touch do not meet
-FLOOR = 0.3  # what a length counts for at least, however little of the way between the means it has left
+GAP = 1e-10  # by which columns of x_0 are apart: rounding closes none, and less than 1e-12 is left out in each
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -69,8 +70,8 @@ def flow_bounds(
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G mostly below 5e-3, in a few seconds (averages at small d, where linf noise moves x_0 far too: up to 3e-2).
-    `spread` is the standard deviation of the weak features, if not one.
+    D_G mostly below 3.5e-3, in a few seconds; sets just short of all that matters have left up to 7e-3. `spread` is the
+    standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
@@ -293,11 +294,16 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     left = np.hypot(x_left, t_left) + ROUNDING
     worth = np.exp(-(left**2) / 8)
     scaled = dist.alpha * np.minimum(tip, 100.0)
-    weight = worth * (x_left / left + FLOOR)
-    x_step, tip = _fitted(dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), weight, step)
-    tip, top = tip / dist.alpha, sums.top.clip(max=LARGEST)
-    weight = worth * (t_left / left + FLOOR)
-    t_step, t_start = _fitted(np.minimum(t_reach, 2 * alpha), pair, top, -top, weight, step)
+    x_step, tip = _fitted(dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + 0.3), step)
+    tip = tip / dist.alpha
+    t_step, t_start = _fitted(
+        np.minimum(t_reach, 2 * alpha),
+        pair,
+        sums.top.clip(max=LARGEST),
+        -sums.top.clip(max=LARGEST),
+        worth * (t_left / left + 0.3),
+        step,
+    )
     tail, close = TAIL_D_G, CLOSE * min(1, 12 * step) ** 2
     z = _lattice((tip - 1) * dist.alpha, x_step, tail)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
@@ -317,15 +323,14 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(t_start, z.shape[1])
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 8, GRAIN, close)
+    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 3, 2**8, close)
     if lower >= 0.5 - close:
         return lower, 0.5
     x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
     M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
-    gaps = np.concatenate(
-        [long - end for long, end in zip(np.add.outer(sums.tip, sums.tip).ravel(), ends, strict=True)]
-    )
-    few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW)
+    tips = np.minimum(sums.tip, 100.0)
+    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(tips, tips).ravel(), ends, strict=True)])
+    few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW // sums.count)
     rows = [
         (np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few, strict=True)
     ]
@@ -340,7 +345,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
 
 
 def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
-    """At least `count` columns of x_0 for each adversary: their middles, masses, `outer` of `_risk`, the mass outside.
+    """At least `count` columns of x_0 for each adversary: middles, masses, the `outer` of `_risk`, the mass outside.
 
     They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end,
     pairs of columns do, and as columns are open, none counts as met that only touches.
@@ -350,13 +355,13 @@ def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, t
     left, width = 1 + edges[:, :-1] / scale, step / scale
     low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
     nearest = np.maximum(np.maximum(low, -low - 2 * width), 0.0)
-    outer = sums.each(nearest + np.where(nearest > 0, GAP, 0.0))
+    outer = sums.each(nearest + np.where(nearest > 0, GAP, 0.0))  # at the same x_0 they meet, whatever the noise
     outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max()
     return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
 
 
 def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
-    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima. Any levels are a classifier."""
+    """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima: some classifier's in any case."""
     reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
 
     def risk(levels, softness):
@@ -370,10 +375,14 @@ def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -
         moved = np.einsum("ijdc,jd->ic", share, other / total)
         return (mass * (ndtr(levels - alpha) + ndtr(N - alpha))).sum(), (density - moved).ravel()
 
-    levels = M.ravel()
-    for softness in SOFTNESS:
-        levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 60}).x
-    return levels.reshape(M.shape)
+    found = []
+    for sequence in SOFTNESS:
+        levels = M.ravel()
+        for softness in sequence:
+            levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 100}).x
+        levels = levels.reshape(M.shape)
+        found.append((_risk(outer, mass, levels, alpha), len(found), levels))
+    return min(found)[-1]
 
 
 def _flow(
@@ -456,8 +465,8 @@ def _flow(
 def _risk(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
     """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost.
 
-    `outer` (adversaries, adversaries, 2 columns - 1) holds, at c + c', half-widths for column c of one label and c' of
-    the other.
+    `outer` (adversaries, adversaries, 2 columns - 1): at c + c' the half-width for columns c of one label, c' of the
+    other.
     """
 
     def forced(levels):
