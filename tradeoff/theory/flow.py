@@ -53,7 +53,7 @@ FEW = 500  # where its classifier is looked for, over the number of adversaries
 SOFTNESS = (0.03, 0.01, 0.003), (0.01, 0.003)  # of its maxima, in turn; neither finds the least risk always
 LARGEST = 1e6  # of the lengths that lattices are fitted to
 CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
-GAP = 1e-10  # by which columns of x_0 are apart: rounding closes none, and less than 1e-12 is left out in each
+GAP = 1e-12  # between columns of x_0, all of it lost, so that no rounding makes two of them overlap
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
 
@@ -354,9 +354,8 @@ def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, t
     edges = _lattice((np.minimum(sums.tip, 100.0) - 1) * scale, step, tail)
     left, width = 1 + edges[:, :-1] / scale, step / scale
     low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
-    nearest = np.maximum(np.maximum(low, -low - 2 * width), 0.0)
-    outer = sums.each(nearest + np.where(nearest > 0, GAP, 0.0))  # at the same x_0 they meet, whatever the noise
-    outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max()
+    outer = sums.each(np.maximum(np.maximum(low, -low - 2 * width) + GAP, 0.0))
+    outside = (ndtr(edges[:, 0]) + ndtr(-edges[:, -1])).max() + GAP * scale * (1 + 1 / step)
     return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
 
 
@@ -465,8 +464,7 @@ def _flow(
 def _risk(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
     """The risk if label +1 is kept from the levels M (adversaries, columns) on, or from lower ones at no cost.
 
-    `outer` (adversaries, adversaries, 2 columns - 1): at c + c' the half-width for columns c of one label, c' of the
-    other.
+    `outer` (adversaries, adversaries, 2 columns - 1): half-widths for columns c and c' of the two labels at c + c'.
     """
 
     def forced(levels):
