@@ -32,7 +32,8 @@ PARAMETERS = {
 
 
 def off_by_one(z: Tensor, eps: float) -> Tensor:
-    """The released code's "projection" on the l1 ball, of the rows of z that lie outside.
+    """The released code's "projection" on the l1 ball, of the rows of z that lie outside (that it leaves the others
+    alone is inferred from a port of it).
 
     With μ the sorted |z| and k the number of entries with μ_k > θ_k = (Σ_{i≤k} μ_i - eps) / k, the right threshold is
     θ_k. The code looks for the first entry that fails, k + 1 (the first of all, if none fails), and takes θ there.
