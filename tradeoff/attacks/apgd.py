@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, choose, like, look, movable, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.attacks.pgd import check_climber, random_start, steepest
+from tradeoff.attacks.pgd import ascended, check_climber, random_start
 from tradeoff.attacks.slide import sparse_sign
 from tradeoff.perturbations import Lp
 
@@ -107,15 +107,16 @@ class APGD:
         state = _remember(state, loss, gradient)
         if state["made"] in _checkpoints(self.steps, self.S.p == 1):
             state = (_adapt_l1 if self.S.p == 1 else _adapt)(state, self.S.eps)
-        r, gradient, size = state["r"], state["gradient"], like(state["size"], gradient)
+        r, gradient = state["r"], state["gradient"]
         if self.S.p == 1:
-            kept = (state["share"] * gradient[0].numel()).long().clamp(min=1)
-            new = self.S.project(r + size * sparse_sign(movable(gradient, r, low, high), kept), low, high)
+            kept = (state["share"] * gradient[0].numel()).long().clamp_(min=1)
+            z = sparse_sign(movable(gradient, r, low, high), kept, state["size"]).add_(r)
         else:
-            way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
-            new = self.S.project(r + size / (self.S.eps or 1.0) * way, low, high)
-            if state["made"]:
-                new = self.S.project(torch.lerp(r, new, KEEP).add_(r - state["old"], alpha=1 - KEEP), low, high)
+            z = ascended(self.S, r, like(state["size"], r), gradient, low, high)
+        new = self.S.project(z, low, high, overwrite=True)
+        if self.S.p > 1 and state["made"]:  # new + (1 - KEEP) (r - new + r - old)
+            z = new.mul_(KEEP).add_(r, alpha=2 * (1 - KEEP)).sub_(state["old"], alpha=1 - KEEP)
+            new = self.S.project(z, low, high, overwrite=True)
         return [state | {"r": new, "old": r, "made": state["made"] + 1}]
 
 
@@ -141,19 +142,19 @@ def _checkpoints(steps: int, sparse: bool) -> frozenset[int]:
 
 
 def _remember(state: State, loss: Tensor, gradient: Tensor) -> State:
-    """The state with its point's loss and gradient, and the best of both so far."""
+    """The state with its point's loss and gradient, and the best of both so far, whose tensors are written over."""
     r = state["r"]
     if not state["made"]:
         zero = torch.zeros_like(loss)
-        best = {"best_r": r, "best_gradient": gradient, "best_loss": loss}
+        best = {"best_r": r.clone(), "best_gradient": gradient.clone(), "best_loss": loss}
         support = (r.flatten(1) != 0).sum(dim=1).to(loss)
         best |= {"support": support, "share": support / r[0].numel()}  # of the coordinates that a step in l1 moves
         return state | best | {"gradient": gradient, "last": loss, "rises": zero, "since": zero, "checked": loss,
                                "reduced": torch.zeros_like(loss, dtype=torch.bool)}  # fmt: skip
     better = loss > state["best_loss"]
     return state | {
-        "best_r": choose(better, r, state["best_r"]),
-        "best_gradient": choose(better, gradient, state["best_gradient"]),
+        "best_r": choose(better, r, state["best_r"], state["best_r"]),
+        "best_gradient": choose(better, gradient, state["best_gradient"], state["best_gradient"]),
         "best_loss": torch.where(better, loss, state["best_loss"]),
         "gradient": gradient,
         "last": loss,

@@ -23,7 +23,7 @@ Model = Callable[[Tensor], Tensor]
 State = dict[str, Tensor | int]  # what a climber remembers, tensors with a row per example; "r" is its perturbation
 
 
-HUGE = 1e30
+HUGE = 2.0**100  # a power of two, so that products with it are exact
 
 
 class Found(NamedTuple):
@@ -102,19 +102,19 @@ def worst(
     return best.x
 
 
-def _worse(best: Found, found: Found, early_stop: bool) -> Found:
-    """Per example the worse of the two, `best` in a tie."""
+def _worse(best: Found, found: Found, early_stop: bool, out: Tensor | None = None) -> Found:
+    """Per example the worse of the two, `best` in a tie; its points are written to `out` if given."""
     better = found.loss > best.loss
     if early_stop:
         better = torch.where(found.broken == best.broken, better, found.broken)
     loss, broken = (torch.where(better, new, old) for old, new in zip(best[1:], found[1:], strict=True))
-    return Found(choose(better, found.x, best.x), loss, broken)
+    return Found(choose(better, found.x, best.x, out), loss, broken)
 
 
-def choose(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def choose(rows: Tensor, new: Tensor, old: Tensor, out: Tensor | None = None) -> Tensor:
     """`new` in the rows, bool (batch,), that are true and `old` in the others; both finite."""
     # Exact at weights of 0 and 1, and several times as fast as a mask that broadcasts.
-    return torch.lerp(old, new, like(rows, old).to(old.dtype))
+    return torch.lerp(old, new, like(rows, old).to(old.dtype), out=out)
 
 
 def _rows(found: Found, rows: Tensor) -> Found:
@@ -159,7 +159,7 @@ def ascend(
             found = look(model, walk.point(), y, loss, target)
         if watch:
             watch(made, found)
-        best = found if best is None else _worse(best, found, early_stop)
+        best = found._replace(x=found.x.clone()) if best is None else _worse(best, found, early_stop, best.x)
         if made == moves:
             break
         if early_stop and found.broken.any():
@@ -245,7 +245,8 @@ def movable(gradient: Tensor, r: Tensor, low: Tensor | None, high: Tensor | None
     if low is None:
         return gradient
     # A bound of zero where there is no room and beyond any gradient elsewhere: far cheaper than a mask.
-    return gradient.clamp((low - r).mul_(HUGE), (high - r).mul_(HUGE))
+    least, most = (low - r).mul_(HUGE), (high - r).mul_(HUGE)
+    return torch.clamp(gradient, least, most, out=least)
 
 
 def like(v: Tensor, x: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+import torch
 from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, like, movable, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.perturbations import L2, Lp
+from tradeoff.perturbations import L1, Lp
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class PGD:
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
         r = state["r"]
-        way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
-        return [{"r": self.S.project(r.add(way, alpha=rate(self)), low, high)}]
+        z = ascended(self.S, r, rate(self) * self.S.eps, gradient, low, high)
+        return [{"r": self.S.project(z, low, high, overwrite=True)}]
 
 
 def random_start(S: Lp, x: Tensor, draws: Draws) -> Tensor:
@@ -61,9 +62,17 @@ def random_start(S: Lp, x: Tensor, draws: Draws) -> Tensor:
     return r / like(S.gauge(r).clamp(min=1e-12).to(x), x) if S.p == 2 else r
 
 
-def steepest(S: Lp) -> Lp:
-    """The ball whose `argmax` is the direction of a step in S."""
-    return S if S.p in (1, 2, inf) else L2(S.eps)
+def ascended(
+    S: Lp, r: Tensor, step: float | Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
+) -> Tensor:
+    """r plus the steepest step of the length `step`, one or (batch, 1, ..., 1), in the norm of S: not yet projected."""
+    if S.p == inf:
+        return gradient.sign().mul_(step).add_(r)
+    gradient = movable(gradient, r, low, high)
+    if S.p == 1:
+        return L1(1).argmax(gradient).mul_(step).add_(r)
+    size = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).clamp_(min=1e-37)
+    return torch.addcmul(r, gradient, (step / like(size, r)).to(r))
 
 
 def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:

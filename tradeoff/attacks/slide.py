@@ -66,18 +66,18 @@ class SLIDE:
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
         r = state["r"]
-        way = sparse_sign(movable(gradient, r, low, high), state["kept"])
-        return [state | {"r": self.S.project(r.add(way, alpha=rate(self) * self.S.eps), low, high)}]
+        way = sparse_sign(movable(gradient, r, low, high), state["kept"], rate(self) * self.S.eps)
+        return [state | {"r": self.S.project(way.add_(r), low, high, overwrite=True)}]
 
 
-def sparse_sign(gradient: Tensor, kept: Tensor) -> Tensor:
-    """sign(g) on the `kept` (batch,) largest |g| of each example (and ties), over their number: of l1 norm one."""
+def sparse_sign(gradient: Tensor, kept: Tensor, size: float | Tensor = 1.0) -> Tensor:
+    """sign(g) on the `kept` (batch,) largest |g| > 0 of each example (and ties), of l1 norm `size`, one or (batch,)."""
     g = gradient.flatten(1)
-    size = g.abs()
-    smallest = _ascending(size).gather(1, size.shape[1] - kept[:, None])
-    kept = size.ge_(smallest)  # as 0 and 1: far cheaper than a mask
-    way = g.sign().mul_(kept)  # the sign drops what is zero even at the percentile
-    return way.div_(way.abs().sum(dim=1, keepdim=True).clamp_(min=1)).reshape(gradient.shape)
+    share = g.abs()
+    smallest = _ascending(share).gather(1, share.shape[1] - kept[:, None])
+    share.ge_(smallest.clamp_(min=torch.finfo(g.dtype).tiny))  # as 0 and 1: far cheaper than a mask
+    share.mul_((size / share.sum(dim=1).clamp_(min=1))[:, None])
+    return g.sign().mul_(share).reshape(gradient.shape)
 
 
 def _ascending(v: Tensor) -> Tensor:

@@ -154,8 +154,8 @@ class Lp:
             return self.eps * _library(w).sign(w)
         if self.p == 2:
             v, lib = _entries(w), _library(w)
-            size = _cast(_length(v), v.dtype).clip(lib.finfo(v.dtype).tiny * max(1.0, self.eps))  # eps / size is finite
-            return xp.astype((v * (self.eps / size)).reshape(w.shape), w.dtype)
+            size = _length(v).clip(lib.finfo(v.dtype).tiny * max(1.0, self.eps))  # eps / size is finite
+            return _cast((v * (self.eps / size)).reshape(w.shape), w.dtype)
         v = flat(w)
         a = xp.abs(v)
         if self.p == 1:
@@ -167,36 +167,45 @@ class Lp:
             share = share / xp.clip(norm(share, self.p), min=1e-300)[:, None]
         return xp.astype(xp.reshape(self.eps * xp.sign(v) * share, w.shape), w.dtype)
 
-    def project(self, z: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    def project(
+        self, z: Array, low: Array | None = None, high: Array | None = None, *, overwrite: bool = False
+    ) -> Array:
         """argmin over r in S of ‖r - z‖_2, exactly; shape and dtype of z. What lies in S is returned unchanged.
 
         With `low` ≤ 0 ≤ `high`, shaped as z, over those r in S that lie between them: what keeps x + r in a box.
         p = 1: soft thresholding at the level of Duchi et al. (2008), in a box of Croce & Hein (2021); p = 2: scaling;
         p = inf: clipping; other p by the Karush-Kuhn-Tucker conditions, r_i + λ r_i^{p-1} = |z_i|, up to the bounds.
+        With `overwrite`, z may be lost, which saves memory traffic.
         """
-        xp = array_namespace(z)
         if (low is None) != (high is None):
             raise ValueError("a box has two bounds: give both low and high, or neither")
         lib = _library(z)
-        clipped = z if low is None else lib.clip(z, low, high)
         if self.p == inf:
-            return clipped.clip(-self.eps, self.eps)
-        most = abs(_entries(clipped))  # what is asked for and not within the ball's reach is not within the box's
-        size = _column(_length(most) if self.p == 2 else _total(most) if self.p == 1 else norm(most, self.p)[:, None])
-        if not (size > self.eps).any():
+            out = z if overwrite else lib.empty_like(z)
+            r = lib.clip(z, -self.eps, self.eps, out=out)
+            return r if low is None else lib.clip(r, low, high, out=out)
+        clipped = z if low is None else lib.clip(z, low, high)
+        v, most = _entries(z), _entries(clipped)
+        if not 1e-12 < self.eps < 1e12:  # beyond it float32 could not hold the squares
+            v, most = flat(z), flat(clipped)
+        size = _size(most, self.p)
+        if not (size > self.eps).any():  # what is asked for and not within the ball's reach is not within the box's
             return clipped
-        v = _entries(z)
+        if not np.isfinite(size).all() and v.dtype == lib.float32:
+            v, most = flat(z), flat(clipped)
+            size = _size(most, self.p)
         if self.eps == 0:
             r = 0 * most
         elif self.p == 2:
-            r = _scale(abs(v), most, size, self.eps)
+            bounds = () if low is None else (low.reshape(v.shape), high.reshape(v.shape))
+            r = _scale(v, bounds, size, self.eps, out=lib.empty_like(v) if low is None else most)
         elif self.p == 1:
-            r = _soft_threshold(abs(v), most, size, self.eps)
+            r = _soft_threshold(v, abs(most), size, self.eps)
         else:
-            bound = None if low is None else flat(most) / self.eps
-            r = xp.astype(self.eps * _project_general(abs(flat(z)) / self.eps, bound, self.p), most.dtype)
-            r = lib.where(_beside(size, most) > self.eps, r, most)
-        return xp.astype(lib.copysign(r, v, out=r).reshape(z.shape), z.dtype)
+            bound = None if low is None else abs(flat(clipped)) / self.eps
+            r = _cast(self.eps * _project_general(abs(flat(z)) / self.eps, bound, self.p), most.dtype)
+            r = lib.where(_beside(size, most) > self.eps, lib.copysign(r, v), most)
+        return _cast(r.reshape(z.shape), z.dtype)
 
     def apply(self, x: Array, r: Array) -> Array:
         """The perturbed input x + r."""
@@ -253,25 +262,31 @@ def _cast(v: Array, dtype: Any) -> Array:
     return v.astype(dtype, copy=False) if isinstance(v, np.ndarray) else v.to(dtype)
 
 
-def _total(v: Array) -> Array:
-    """The sum of each row, float64 (batch, 1)."""
-    return v.sum(axis=1, keepdims=True, dtype=_library(v).float64)
+def _size(v: Array, p: float) -> np.ndarray:
+    """The lp norm of each row, float64 (batch, 1) in NumPy; sums in the dtype of v, pairwise, which is exact enough."""
+    if p == 1:
+        return _column(abs(v).sum(axis=1, keepdims=True))
+    return _square(v) ** 0.5 if p == 2 else _column(norm(v, p)[:, None])
 
 
 def _length(v: Array) -> Array:
-    """The l2 norm of each row, float64 (batch, 1)."""
+    """The l2 norm of each row, (batch, 1), in the dtype of v: float32 by float64, where no square is too large or small."""
     lib = _library(v)
     if v.dtype == lib.float64:
         return norm(v, 2)[:, None]
     if lib is np:
-        wide = v.astype(float)  # in which the square of no float32 is too large or too small
-        return np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    return lib.linalg.vector_norm(v, dim=1, keepdim=True, dtype=lib.float64)
+        return np.linalg.norm(v.astype(float), axis=1, keepdims=True).astype(v.dtype)
+    return lib.linalg.vector_norm(v, dim=1, keepdim=True, dtype=lib.float64).to(v.dtype)
+
+
+def _square(v: Array) -> np.ndarray:
+    """The sum of squares of each row, float64 (batch, 1) in NumPy."""
+    return _column((v * v).sum(axis=1, keepdims=True))
 
 
 def _column(v: Array) -> np.ndarray:
-    """A number per row, (batch, 1), in NumPy: the cheapest for what is that small."""
-    return v if isinstance(v, np.ndarray) else v.detach().cpu().numpy()
+    """A number per row, (batch, 1), in float64 and in NumPy: the cheapest for what is that small."""
+    return (v if isinstance(v, np.ndarray) else v.detach().cpu().numpy()).astype(float, copy=False)
 
 
 def _beside(column: np.ndarray, a: Array) -> Array:
@@ -282,14 +297,14 @@ def _beside(column: np.ndarray, a: Array) -> Array:
     return lib.asarray(column, dtype=a.dtype, device=a.device)
 
 
-def _soft_threshold(a: Array, most: Array, size: np.ndarray, eps: float) -> Array:
-    """min(max(a - θ, 0), most) with the θ ≥ 0 that makes it sum to eps > 0; θ = 0 where `most` ≤ a, (batch, n), of sum
-    `size`, sums to no more. Overwrites a.
+def _soft_threshold(z: Array, most: Array, size: np.ndarray, eps: float) -> Array:
+    """sign(z) min(max(|z| - θ, 0), most) with the θ ≥ 0 that makes its l1 norm eps > 0; θ = 0 where `most` ≤ |z|,
+    (batch, n), of sum `size`, sums to no more.
 
-    Without a box, where `most` is a, the soft threshold of Duchi et al. (2008); in one, that of Croce & Hein (2021),
-    without their sort. Measured from the largest entry, so that large a and small eps do not cancel.
+    Without a box, where `most` is |z|, the soft threshold of Duchi et al. (2008); in one, that of Croce & Hein (2021),
+    without their sort. Measured from the largest entry, so that large z and small eps do not cancel.
     """
-    lib, r = _library(a), _library(a).empty_like(a)
+    lib, r, a = _library(z), _library(z).empty_like(z), abs(z)
     top = np.where(size > eps, _column(lib.amax(a, axis=1, keepdims=True)), 0.0)
     lib.subtract(a, _beside(top, a), out=a)
 
@@ -302,22 +317,23 @@ def _soft_threshold(a: Array, most: Array, size: np.ndarray, eps: float) -> Arra
 
     over = size / eps - 1
     count = _column(lib.sign(most).sum(axis=1, keepdims=True)).clip(1)
-    return _level(shrink, lambda r: _column(_total(r)) / eps - 1, over, -top, eps * over / count - top, 0 * top)
+    r = _level(shrink, lambda r: _column(r.sum(axis=1, keepdims=True)) / eps - 1, over, -top,
+               eps * over / count - top, 0 * top)  # fmt: skip
+    return lib.copysign(r, z, out=r)
 
 
-def _scale(a: Array, most: Array, size: np.ndarray, eps: float) -> Array:
-    """min(a / (1 + λ), most) with the λ ≥ 0 that makes its l2 norm eps > 0; λ = 0 where `most` ≤ a, (batch, n), of norm
-    `size`, is no longer."""
-    lib, r = _library(a), _library(a).empty_like(a)
-    tiny = float(lib.finfo(a.dtype).tiny)
-    top = _column(lib.amax(a, axis=1, keepdims=True)) * (a.shape[1] ** 0.5 / eps)
+def _scale(z: Array, bounds: tuple[Array, ...], size: np.ndarray, eps: float, out: Array) -> Array:
+    """c·z, clipped to the bounds if there are any, with the c from 0 to 1 that makes its l2 norm eps > 0; c = 1 where
+    z, (batch, n), clipped to norm `size`, is no longer. Written to `out`."""
+    lib = _library(z)
 
     def shrink(level):
-        return lib.minimum(lib.multiply(a, _beside(1 / (1 + level), a), out=r), most, out=r)
+        r = lib.multiply(z, _beside((-level) ** 0.5, z), out=out)
+        return lib.clip(r, *bounds, out=out) if bounds else r
 
-    # The excess 1 - eps / norm is linear in λ as long as no entry is at its bound.
-    return _level(shrink, lambda r: 1 - eps / _column(_length(r)).clip(tiny), 1 - eps / size.clip(tiny), 0 * size,
-                  size / eps - 1, top)  # fmt: skip
+    # The squared norm is linear in c² as long as no entry arrives at its bound or leaves it.
+    over = (size / eps) ** 2 - 1
+    return _level(shrink, lambda r: _square(r) / eps**2 - 1, over, 0 * size - 1, -1 / (1 + over.clip(0)), 0 * size)
 
 
 def _level(shrink, excess, over: np.ndarray, low: np.ndarray, level: np.ndarray, high: np.ndarray) -> Array:
@@ -326,21 +342,22 @@ def _level(shrink, excess, over: np.ndarray, low: np.ndarray, level: np.ndarray,
 
     Secants, kept between the bounds by bisection: on a piecewise-linear excess they end once they stay on a piece.
     """
-    settled = over <= 0
-    last, before, level = low, over, np.where(settled, low, level)
+    going = over > 0
+    last, before, level = low, over, np.where(going, level, low)
     for _ in range(200):
         r = shrink(level)
         over = excess(r)
-        settled = settled | (abs(over) <= (3e-7 if r.dtype == _library(r).float32 else 1e-15))
-        if settled.all():
+        going &= abs(over) > (5e-7 if r.dtype == _library(r).float32 else 1e-15)
+        if not going.any():
             break
         above = over > 0
         low, high = np.where(above, level, low), np.where(above, high, level)
-        fall = before - over
-        new = level + over * (level - last) / np.where(fall == 0, inf, fall)
-        new = np.where((new > low) & (new < high), new, (low + high) / 2)
-        new = np.where(settled, level, new)
-        settled = abs(new - level) <= 1e-15 * abs(level)
+        new = level + over * (level - last) / (before - over + 1e-300)
+        outside = (new <= low) | (new >= high)
+        if outside.any():
+            new = np.where(outside, (low + high) / 2, new)
+            going &= abs(new - level) > 1e-15 * abs(level)
+        new = np.where(going, new, level)
         last, before, level = level, over, new
     return r
 
