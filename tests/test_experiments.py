@@ -55,6 +55,7 @@ def test_declarations_name_what_exists(name):
     assert name.startswith(f"{experiment.data}-")
     for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (SUITES, "suite")):
         lookup(table, getattr(experiment, key), key)
+    assert experiment.watch is None or experiment.watch in SUITES
     assert experiment.epochs >= 2 and 0 < experiment.lr < 1 and experiment.warmup < experiment.epochs
     assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
     # Trained against the sets it is evaluated on, with the loss of the max strategy, and every step to the end.
@@ -101,7 +102,8 @@ def test_missing_results_are_made_and_the_rest_reused(tiny, tmp_path, capsys):
     )
     assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), first.model.parameters(), strict=True))
     kept = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
-    assert [record | {"seconds": 0} for record in kept] == [record | {"seconds": 0} for record in log]
+    clock = {"seconds": 0, "loading_seconds": 0}
+    assert [record | clock for record in kept] == [record | clock for record in log]
 
 
 def test_results_carry_their_provenance(tiny, tmp_path):
@@ -178,7 +180,9 @@ def test_interrupted_training_goes_on(step, done, tiny, tmp_path, monkeypatch, c
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, step)
         Results(tmp_path / "broken", progress=False)("tiny")
-    assert sorted(os.listdir(tmp_path / "broken" / "tiny")) == ["checkpoint.safetensors"] * done + ["experiment.json"]
+    assert sorted(os.listdir(tmp_path / "broken" / "tiny")) == (
+        ["checkpoint.safetensors"] * done + ["experiment.json"] + ["log.jsonl"] * done
+    )
 
     steps, cross_entropy = [], training.cross_entropy
     monkeypatch.setattr(training, "cross_entropy", lambda *args: steps.append(args) or cross_entropy(*args))

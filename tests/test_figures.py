@@ -225,14 +225,16 @@ def test_list(toys, capsys):
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("step, left", [(2, []), (5, ["checkpoint.safetensors"])])
+@pytest.mark.parametrize(
+    "step, left", [(2, ["experiment.json"]), (5, ["checkpoint.safetensors", "experiment.json", "log.jsonl"])]
+)
 def test_interrupted_training(step, left, force, toys, tmp_path, monkeypatch, capsys):
     calls = interrupt(monkeypatch, step)
     assert cli.main(["trained", "--out", str(tmp_path), *["--force"] * force]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     same = "the same command without --force" if force else "the same command"
     assert last == f"interrupted: {same} goes on where this one was"
-    assert files(tmp_path) == {} and sorted(files(tmp_path / "runs" / "tiny")) == [*left, "experiment.json"]
+    assert files(tmp_path) == {} and sorted(files(tmp_path / "runs" / "tiny")) == left
     assert cli.main(["trained", "--out", str(tmp_path)]) == 0
     assert len(calls) == step + (6 if step == 2 else 3)
     assert sorted(files(tmp_path)) == ["trained.json", "trained.pdf", "trained.png"]
@@ -293,7 +295,7 @@ def test_ctrl_c(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.splitlines()[-1].startswith("interrupted: the same command goes on") and "Traceback" not in err
-    assert sorted(files(run)) == ["checkpoint.safetensors", "experiment.json"] and files(tmp_path) == {}
+    assert sorted(files(run)) == ["checkpoint.safetensors", "experiment.json", "log.jsonl"] and files(tmp_path) == {}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "goes on from its last epoch" in done.stderr
     assert sorted(files(tmp_path)) == ["trained.json", "trained.pdf", "trained.png"]

@@ -1,6 +1,8 @@
 """Training: one step against plain torch, interruptions, pass counts, devices, checkpoints."""
 
+import json
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +15,12 @@ from torch.nn.functional import cross_entropy
 
 from tradeoff import training
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, RandomSearch
+from tradeoff.attacks.draws import Draws
 from tradeoff.data import Images, load
 from tradeoff.evaluation import evaluate
 from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
-from tradeoff.training import fit, load_weights, save_weights
+from tradeoff.training import STRATEGIES, Points, Turn, fit, load_weights, save_weights
 
 TRAIN = {"loss": "ce", "early_stop": False}
 LINF, ONE, TWO = PGD(Linf(0.2), 3, **TRAIN), SLIDE(L1(2), 3, quantile=(80, 99), **TRAIN), PGD(L2(1), 3, **TRAIN)
@@ -28,6 +31,8 @@ WAYS = {
     "linf": ((LINF,), "avg"),
     "avg": ((LINF, ONE, TWO), "avg"),
     "max": ((LINF, ONE, ROTATE), "max"),
+    "e-at": ((LINF, ONE, ROTATE), "e-at"),
+    "alternating": ((ROTATE, TWO), "alternating"),
     "affine": ((AffineAttack(LINF, ONE), AffineAttack(ROTATE, LINF, beta=0.5)), "avg"),
 }
 ways = pytest.mark.parametrize("attacks, strategy", WAYS.values(), ids=WAYS)
@@ -74,7 +79,7 @@ def states_equal(a, b):
 
 
 def without_seconds(log):
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in log]
+    return [{key: value for key, value in record.items() if not key.endswith("seconds")} for record in log]
 
 
 # One step
@@ -100,8 +105,11 @@ def test_one_step_is_adam_on_the_strategys_loss(attacks, strategy):
         # An attack may leave an example alone, so the unperturbed one is a candidate too.
         loss, chosen = torch.stack([losses[a] for a in (None, *attacks)]).max(dim=0)
         assert len(chosen.unique()) == (2 if attacks else 1)
+        share = chosen.bincount(minlength=1 + len(attacks))[1:] / 50
     else:
         loss = torch.stack([losses[a] for a in attacks or (None,)])
+        share = torch.tensor([1 / len(attacks) for _ in attacks])
+    assert record["chosen"] == pytest.approx(share.tolist(), abs=1e-6)
     loss.mean().backward()
     assert record["loss"] == pytest.approx(loss.mean().item(), rel=1e-6)
     for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
@@ -133,6 +141,92 @@ def test_radii_grow_and_the_learning_rate_falls(warmup, shares, monkeypatch):
     assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002])
 
 
+# Strategies that choose
+
+
+def turn(step=0, tried=(0, 0, 0), right=(0, 0, 0)):
+    return Turn(step, Draws([]), np.random.default_rng(step), np.array(tried), np.array(right))
+
+
+def picked(strategy, turns):
+    """The shares of three attacks in the batches of many steps."""
+    batches = [strategy(None, torch.zeros(1, 1), torch.zeros(1, dtype=int), [Push(Linf(0.1))] * 3, t) for t in turns]
+    assert all(len(parts) == 1 for parts in batches)
+    return np.bincount([int(parts[0].attack) for parts in batches], minlength=3) / len(batches)
+
+
+@pytest.mark.parametrize(
+    "tried, right, expected",
+    [
+        ((100, 200, 40), (50, 150, 40), (2 / 3, 1 / 3, 0)),  # errors 1/2, 1/4 and 0
+        ((100, 0, 40), (50, 0, 40), (1 / 3, 1 / 3, 1 / 3)),  # of one nothing is known yet
+        ((9, 9, 9), (9, 9, 9), (1 / 3, 1 / 3, 1 / 3)),
+    ],
+)
+def test_e_at_draws_attacks_as_their_robust_errors(tried, right, expected):
+    """2,000 draws: by Hoeffding all shares are within 0.074 of their probabilities but in one of 10^9 cases."""
+    shares = picked(STRATEGIES["e-at"], [turn(step, tried, right) for step in range(2000)])
+    assert np.abs(shares - expected).max() < 0.074
+
+
+def test_alternating_goes_round():
+    assert picked(STRATEGIES["alternating"], map(turn, range(9))) == pytest.approx(1 / 3)
+    for k in range(3):
+        assert picked(STRATEGIES["alternating"], [turn(k + 3)])[k] == 1
+
+
+@pytest.mark.parametrize("broken", [None, 7])
+def test_strategies_are_told_what_was_tried_and_right(broken, tmp_path, monkeypatch):
+    """Since training began, whatever was interrupted: counted by hand, on weights that do not move."""
+    told, steps, images = [], [], toy()
+
+    def recorder(model, x, y, attacks, turn):
+        told.append((turn.step, turn.tried.tolist(), turn.right.tolist()))
+        k = turn.step % 3 % 2
+        steps.append((k, len(y), int((model(attacks[k](model, x, y, None)).argmax(dim=1) == y).sum())))
+        return [Points(attacks[k](model, x, y, None), torch.full_like(y, k))]
+
+    monkeypatch.setattr(training, "STRATEGIES", {"record": recorder})
+    how = {"attacks": (UP, DOWN), "strategy": "record", "epochs": 3, "lr": 1e-30, "seed": 0, "batch": 11, "warmup": 1}
+    path = tmp_path / "checkpoint.safetensors"
+    if broken:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            interrupt(patch, broken)
+            fit(linear(), images, **how, checkpoint=path, every=0)
+        told.pop(), steps.pop()
+    log = fit(linear(), images, **how, checkpoint=path, every=0)
+    tried, right = np.zeros(2, int), np.zeros(2, int)
+    assert len(told) == 15
+    for i, (seen, (k, n, hits)) in enumerate(zip(told, steps, strict=True)):
+        assert seen == (i, tried.tolist(), right.tolist())
+        tried[k] += n
+        right[k] += hits
+    assert 0 < right.sum() < 150 and log[-1]["so_far"]["chosen"] == tried.tolist()
+    shares = np.array([record["chosen"] for record in log])
+    assert (shares * 50).sum(axis=0) == pytest.approx(tried, abs=1e-3) and shares.sum(axis=1) == pytest.approx(1)
+    assert sum(record["accuracy"] for record in log) * 50 == pytest.approx(right.sum())
+
+
+# Watching
+
+
+def test_what_is_watched_is_an_evaluation_that_disturbs_nothing(tmp_path):
+    images, few, suite = toy(), toy(20, seed=1), {"linf": PGD(Linf(0.1), 4), "rt": ROTATE}
+    how = {"epochs": 3, "lr": 0.02, "seed": 0, "batch": 10}
+    alone, watched = network(), network()
+    log = fit(alone, images, (LINF,), "avg", **how)
+    path = tmp_path / "log.jsonl"
+    seen = fit(watched, images, (LINF,), "avg", **how, watch=(suite, few), log=path)
+    assert states_equal(alone, watched)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == seen
+    watches = [record.pop("watch") for record in seen]
+    assert without_seconds(seen) == without_seconds(log) and all("watch_seconds" in record for record in seen)
+    outcomes = evaluate(watched, suite, few.x, few.y, np.random.default_rng(0), chunk=100)
+    assert watches[-1] == {"clean": outcomes.accuracy(), "linf": outcomes.accuracy("linf"),
+                           "rt": outcomes.accuracy("rt"), "union": outcomes.union()}  # fmt: skip
+    assert watches[0] != watches[-1]
+
+
 # What fit leaves behind
 
 
@@ -146,7 +240,8 @@ def test_fit_learns_and_leaves_eval_mode_and_no_trace(attacks, strategy):
     assert (np.random.get_state()[1] == seeds[1]).all()  # noqa: NPY002
     assert not any(module.training for module in model.modules()) and not model._forward_hooks
     assert [record["epoch"] for record in log] == [1, 2, 3]
-    assert log[2]["loss"] < log[1]["loss"]  # both at the full radii, or without any
+    if strategy in ("avg", "max"):  # others train on one attack or another
+        assert log[2]["loss"] < log[1]["loss"]  # both at the full radii, or without any
     again = network()
     assert without_seconds(fit(again, images, attacks, strategy, epochs=3, lr=0.02, seed=0, batch=10)) == (
         without_seconds(log)
@@ -175,29 +270,38 @@ def test_pass_counts():
 # Interruptions
 
 
+@pytest.mark.parametrize("every", [0, 1e9], ids=["every step", "every epoch"])
 @ways
-def test_resumed_training_is_unbroken_training(attacks, strategy, tmp_path, monkeypatch):
+def test_resumed_training_is_unbroken_training(attacks, strategy, every, tmp_path, monkeypatch):
     how = {"epochs": 4, "lr": 0.02, "seed": 5, "batch": 10, "warmup": 2}
     unbroken = network()
     log = fit(unbroken, toy(), attacks, strategy, **how)
 
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint, path = tmp_path / "checkpoint.safetensors", tmp_path / "log.jsonl"
+    files = {"checkpoint": checkpoint, "log": path, "every": every}
     losses = 5 * (len(attacks) if strategy == "avg" and attacks else 1)
     interrupt(monkeypatch, 2 * losses - 1)  # in the middle of the second epoch
     broken = network()
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, toy(), attacks, strategy, **how, checkpoint=checkpoint)
+        fit(broken, toy(), attacks, strategy, **how, **files)
     assert not broken._forward_hooks
     monkeypatch.undo()
-    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.name]
+    assert {file.name for file in tmp_path.iterdir()} == {checkpoint.name, path.name}
+    (kept,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert without_seconds([kept]) == without_seconds(log[:1])
 
     resumed = network(seed=99)  # all that matters is in the checkpoint
-    again = fit(resumed, toy(), attacks, strategy, **how, checkpoint=checkpoint)
-    assert without_seconds(again) == without_seconds(log)
+    calls = interrupt(monkeypatch, None)
+    again = fit(resumed, toy(), attacks, strategy, **how, **files)
+    parts = losses // 5
+    done = 5 if every else (2 * losses - 2) // parts  # steps
+    assert len(calls) == parts * (20 - done)
+    assert without_seconds(again) == without_seconds(log) and again[0] == kept
+    assert [json.loads(line) for line in path.read_text().splitlines()] == again
     assert states_equal(resumed, unbroken)
     # What is finished is not trained again.
     done = network(seed=99)
-    assert fit(done, toy(), attacks, strategy, **how, checkpoint=checkpoint) == again and states_equal(done, unbroken)
+    assert fit(done, toy(), attacks, strategy, **how, **files) == again and states_equal(done, unbroken)
 
 
 def test_the_optimizers_state_matters(tmp_path):
@@ -293,6 +397,7 @@ BAD = {
     "warmup": ({"warmup": -1}, "warmup is -1, but must be an integer"),
     "lr": ({"lr": -1.0}, "learning rate is -1.0, but must be positive"),
     "nan lr": ({"lr": float("nan")}, "learning rate is nan, but must be positive"),
+    "infinite lr": ({"lr": float("inf")}, "learning rate is inf, but must be positive"),
     "strategy": ({"strategy": "maxx"}, "unknown strategy 'maxx', did you mean 'max'?"),
     "one class": ({"images": images(y=np.full(50, 2))}, "the 50 training examples are all of class 2"),
     "no images": ({"images": images(x=np.zeros((0, 1, 6, 6), np.float32), y=np.zeros(0, int))}, "x has shape"),
@@ -323,8 +428,33 @@ def test_a_diverging_loss_is_an_error():
     model = linear()
     with torch.no_grad():
         model[1].weight.fill_(1e38)
-    with pytest.raises(ValueError, match="the loss is (nan|inf) in epoch 1: lower the learning rate 0.5"):
+    with pytest.raises(ValueError, match="^epoch 1, step 1 of 1, learning rate 0.5: the loss is (nan|inf): lower"):
         fit(model, toy(), (), "avg", epochs=1, lr=0.5, seed=0)
+
+
+@pytest.mark.parametrize(
+    "attacks, what", [((), "the loss is (nan|inf)"), ((LINF,), "the model returns NaN or infinite")]
+)
+def test_diverging_training_keeps_its_last_checkpoint(attacks, what, tmp_path):
+    """One step at this rate and the logits overflow, while the weights are still finite."""
+    deep = linear().append(nn.Linear(3, 3, bias=False))
+    path = tmp_path / "checkpoint.safetensors"
+    how = {"epochs": 2, "lr": 1e30, "seed": 0, "batch": 25, "checkpoint": path, "every": 0}
+    with pytest.raises(ValueError, match=rf"^epoch 1, step 2 of 2, learning rate 1e\+30: {what}") as error:
+        fit(deepcopy(deep), toy(), attacks, "avg", **how)
+    assert "\n" not in str(error.value)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="epoch 1, step 2"):  # where it went on from
+        fit(deepcopy(deep), toy(), attacks, "avg", **how)
+    assert path.read_bytes() == before
+
+
+def test_weights_that_overflow_are_not_kept(tmp_path, monkeypatch):
+    path, model = tmp_path / "checkpoint.safetensors", linear()
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: model[1].bias.data.fill_(torch.inf))
+    with pytest.raises(ValueError, match="^epoch 1, step 1 of 2, learning rate 0.1: the weights are no longer finite"):
+        fit(model, toy(), (), "avg", epochs=1, lr=0.1, seed=0, batch=25, checkpoint=path, every=0)
+    assert not path.exists()
 
 
 # Files

@@ -5,7 +5,6 @@ A run is a folder RUNS/NAME: `experiment.json` (what was declared, and the prove
 is under way, from which an interrupted run goes on.
 """
 
-import json
 import os
 import signal
 import sys
@@ -23,11 +22,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from tradeoff.attacks import MSD, PGD, SLIDE, GridSearch, RandomSearch
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, GridSearch, RandomSearch
 from tradeoff.attacks.ascent import check_count
 from tradeoff.data import Images, load
 from tradeoff.evaluation import Outcomes, describe, evaluate
-from tradeoff.files import make_folder, read_json, write_atomically, write_json
+from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, Linf, RotationTranslation
@@ -45,6 +44,9 @@ SUITES = {
         "l2": PGD(TWO, steps=100, restarts=5),
     },
     "rt": {"linf": PGD(LINF, steps=40), "rt": GridSearch(RT)},
+    # Short ones, to watch training by.
+    "lp-20": {"linf": PGD(LINF, steps=20), "l1": APGD(ONE, steps=20, radii=(3, 2, 1)), "l2": APGD(TWO, steps=20)},
+    "rt-20": {"linf": PGD(LINF, steps=20), "rt": RandomSearch(RT, tries=20)},
 }
 
 
@@ -53,9 +55,10 @@ class Experiment:
     """One training run and its evaluation.
 
     `data` and `model` are names of `tradeoff.data` and `tradeoff.models`; `attacks` are those trained against (none:
-    natural training), brought together by the strategy `combine` ("avg" or "max", see `tradeoff.training`); `suite`
-    names the attacks of the evaluation, on the first `test` test examples. `epochs`, `lr`, `seed`, `batch` and `warmup`
-    are those of `tradeoff.training.fit`; their defaults suit the embedded digits.
+    natural training), brought together by the strategy `combine` ("avg", "max", "e-at" or "alternating", see
+    `tradeoff.training`); `suite` names the attacks of the evaluation, on the first `test` test examples, and `watch`
+    those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
+    `batch` and `warmup` are those of `tradeoff.training.fit`; their defaults suit the embedded digits.
     """
 
     data: str
@@ -69,14 +72,20 @@ class Experiment:
     warmup: int = 6
     suite: str = "lp"
     test: int = 1000
+    watch: str | None = None
+    watched: int = 500
 
 
 def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
-    """The paper's models on one data set: natural, one per set, avg, max and MSD of the lp sets, max with rotations."""
+    """The models of one data set: natural, one per set, the lp sets together, linf noise and rotations together.
+
+    E-AT has the extreme norms alone, as its authors have it, and its control, alternating, has the same.
+    """
     training = {"steps": steps, "loss": "ce", "early_stop": False}
     linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, **training), PGD(TWO, **training)
     rt = RandomSearch(RT, tries=10, loss="ce", early_stop=False)
     base = Experiment(data, **how)
+    rotated = {"suite": "rt", "watch": base.watch and "rt-20"}
     models = {
         "natural": base,
         "linf": replace(base, attacks=(linf,)),
@@ -85,15 +94,23 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
         "avg": replace(base, attacks=(linf, l1, l2)),
         "max": replace(base, attacks=(linf, l1, l2), combine="max"),
         "msd": replace(base, attacks=(MSD((LINF, TWO, ONE), **training),)),
-        "max-rt": replace(base, attacks=(linf, rt), combine="max", suite="rt"),
+        "e-at": replace(base, attacks=(linf, l1), combine="e-at"),
+        "alternating": replace(base, attacks=(linf, l1), combine="alternating"),
+        "rt": replace(base, attacks=(rt,), **rotated),
+        "avg-rt": replace(base, attacks=(linf, rt), **rotated),
+        "max-rt": replace(base, attacks=(linf, rt), combine="max", **rotated),
     }
     return {f"{data}-{name}": experiment for name, experiment in models.items()}
 
 
 EXPERIMENTS: dict[str, Experiment] = {
     **_declare("digits", steps=5),
-    **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1, suite="lp-100"),
+    **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1, suite="lp-100", watch="lp-20"),
 }
+EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
+                for name in ("avg", "max", "msd") for seed in (1, 2)}  # fmt: skip
+EXPERIMENTS |= {f"mnist-{name}-paper": replace(EXPERIMENTS[f"mnist-{name}"], model="paper_cnn")
+                for name in ("linf", "max", "msd")}  # fmt: skip
 
 
 def train(
@@ -119,9 +136,7 @@ def train(
     if weights.exists():
         load_weights(weights, model)
         return model.to(device).eval()
-    log, source = _fit(experiment, model, device, checkpoint, label)
-    with write_atomically(folder / "log.jsonl") as file:
-        file.writelines(json.dumps(record).encode() + b"\n" for record in log)
+    log, source = _fit(experiment, model, device, folder, label)
     seconds = sum(record["seconds"] for record in log)  # those before an interruption too
     about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
     save_weights(weights, model, about | {"experiment": repr(experiment)})
@@ -129,8 +144,11 @@ def train(
     return model
 
 
-def _fit(experiment, model, device, checkpoint, label) -> tuple[list[dict], str]:
-    images = load(experiment.data, "train")
+def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
+    images, watch = load(experiment.data, "train"), None
+    if experiment.watch:
+        suite = lookup(SUITES, experiment.watch, "suite")
+        watch = suite, load(experiment.data, "test").first(experiment.watched)
     log = fit(
         model,
         images,
@@ -142,7 +160,9 @@ def _fit(experiment, model, device, checkpoint, label) -> tuple[list[dict], str]
         batch=experiment.batch,
         warmup=experiment.warmup,
         device=device,
-        checkpoint=checkpoint,
+        watch=watch,
+        checkpoint=folder and folder / "checkpoint.safetensors",
+        log=folder and folder / "log.jsonl",
         label=label,
     )
     return log, images.source

@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,31 +16,70 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tradeoff.attacks import MSD, AffineAttack, worst
+from tradeoff.attacks import MSD, AffineAttack
 from tradeoff.attacks.ascent import check_count, look
+from tradeoff.attacks.draws import Draws
 from tradeoff.data import Images
-from tradeoff.evaluation import check_task
+from tradeoff.evaluation import check_task, describe, evaluate
 from tradeoff.files import write_atomically
 from tradeoff.names import lookup
 from tradeoff.passes import count_passes
 from tradeoff.progress import progress_bar
 
 
-def average(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, rng) -> list[Tensor]:
-    """Every attack's examples: the loss is averaged over all of them. One attack is Madry et al.; none, natural."""
-    return [attack(model, x, y, rng) for attack in attacks] or [x]
+class Turn(NamedTuple):
+    """What a strategy knows of the step that it is asked for."""
+
+    step: int  # the number of steps before it, over all epochs
+    draws: Draws  # a stream for each example of the batch
+    rng: np.random.Generator  # for what is drawn once for the batch
+    tried: np.ndarray  # (attacks,): the examples trained on so far that each attack has made
+    right: np.ndarray  # (attacks,): those of them that were classified correctly
 
 
-def maximum(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, rng) -> list[Tensor]:
-    """For each example the worst of the attacks, by cross-entropy."""
+class Points(NamedTuple):
+    """A batch to train on, and the number of the attack that made each example, -1 for none."""
 
-    def search(attack):
-        return lambda x, y, draws: look(model, attack(model, x, y, draws), y, "ce")
-
-    return [worst(model, x, y, map(search, attacks), rng, loss="ce", early_stop=False)]
+    x: Tensor  # (batch, ...)
+    attack: Tensor  # (batch,) int64
 
 
-STRATEGIES: Mapping[str, Callable] = {"avg": average, "max": maximum}
+def average(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
+    """Every attack's examples: the loss is averaged over all of them. With one attack, Madry et al. (2018)."""
+    return [_one(model, x, y, attacks, k, turn) for k in range(len(attacks))]
+
+
+def maximum(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
+    """For each example the worst of the attacks, by cross-entropy; the example itself where none raises it."""
+    found = [x, *(attack(model, x, y, turn.draws) for attack in attacks)]
+    worst = torch.stack([look(model, points, y, "ce").loss for points in found]).argmax(dim=0)  # the first of equals
+    return [Points(torch.stack(found)[worst, torch.arange(len(x), device=x.device)], worst - 1)]
+
+
+def e_at(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
+    """One attack for the batch, drawn with probabilities that are as the attacks' robust errors so far.
+
+    E-AT (Croce & Hein 2022, "Adversarial robustness against multiple and single lp-threat models via quick fine-tuning
+    of robust classifiers"), whose authors train on linf and l1 alone, the extreme norms. An attack's robust error is
+    that on all its examples since training began, as in their code (github.com/fra31/robust-finetuning), by what the
+    network answers when it is trained on them, which costs no pass. Draws are even until every attack has had one.
+    """
+    error = 1 - turn.right / turn.tried if turn.tried.all() else np.ones(len(attacks))
+    if not error.any():
+        error = np.ones(len(attacks))
+    return [_one(model, x, y, attacks, int(turn.rng.choice(len(attacks), p=error / error.sum())), turn)]
+
+
+def alternating(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
+    """One attack for the batch, each in turn: the control of strategies that choose."""
+    return [_one(model, x, y, attacks, turn.step % len(attacks), turn)]
+
+
+def _one(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, k: int, turn: Turn) -> Points:
+    return Points(attacks[k](model, x, y, turn.draws), torch.full_like(y, k))
+
+
+STRATEGIES: Mapping[str, Callable] = {"avg": average, "max": maximum, "e-at": e_at, "alternating": alternating}
 
 
 def fit(
@@ -53,67 +94,160 @@ def fit(
     batch: int = 100,
     warmup: int = 1,
     device: str | torch.device = "cpu",
+    watch: tuple[Mapping, Images] | None = None,
     checkpoint: Path | None = None,
+    every: float = 120.0,
+    log: Path | None = None,
     label: str | None = None,
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
-    Adam at `lr`, a tenth of it from half way on, on batches of at most `batch` images. The sets grow evenly over
-    `warmup` epochs, from a third of their size in the first to all of it after the last (the paper's one epoch at a
-    third is warmup=1). All draws of an epoch derive from (seed, epoch), so training that is resumed from `checkpoint`
-    (written after every epoch, whole or not at all) gives the same weights as training that never stopped. `label`
-    names the progress bar (none without).
+    Without attacks training is natural. Adam at `lr`, a tenth of it from half way on, on batches of at most `batch`
+    images. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the
+    last (the paper's one epoch at a third is warmup=1). `watch` is a small evaluation, attacks by name and images, made
+    after every epoch with the same draws each time. `label` names the progress bar (none without).
 
-    Records: epoch, loss (mean cross-entropy of the examples trained on), accuracy (on them), forward and backward
-    (passes, in examples), seconds. Raises ValueError for bad input and for the checkpoint of other training before any
-    step, and when the loss diverges.
+    The order of the examples derives from (seed, epoch), and all other draws of a step from (seed, epoch, step). So
+    training that goes on from `checkpoint`, written after every epoch and at the first step after `every` seconds,
+    whole or not at all, gives the same weights, bit for bit on one machine and number of threads, as training that
+    never stopped. The records are kept in the file `log` too, a line of JSON each, from the end of their epoch on.
+
+    A record has the epoch; loss (mean cross-entropy of the examples trained on) and accuracy (on them); forward and
+    backward (passes, in examples); chosen (the share of these examples that is each attack's: "max" leaves some
+    unperturbed); so_far (since training began: steps, forward, backward, and chosen as a number of examples); seconds,
+    and how many of them went into loading_seconds; with `watch`, clean, each set's and union accuracy, and
+    watch_seconds. Watching counts neither as passes nor as seconds of training.
+
+    Raises ValueError for bad input and for the checkpoint of other training before any step, and, naming epoch and
+    step, when training diverges, which leaves the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
     for name, value in (("epochs", epochs), ("batch", batch), ("warmup", warmup)):
         check_count(value, name)
-    if not lr > 0:
-        raise ValueError(f"the learning rate is {lr}, but must be positive")
+    if not 0 < lr < inf:
+        raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
     # Not on torch's default device: a data set need not fit where its batches do.
     x, y = torch.tensor(images.x, device="cpu"), torch.tensor(images.y, device="cpu")
     model.to(device)
     check_task(model, attacks, x, y)
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
+    if watch:
+        check_task(model, watch[0].values(), *(torch.tensor(part, device="cpu") for part in (watch[1].x, watch[1].y)))
     optimizer = torch.optim.Adam(model.parameters(), lr)
-    how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source))
-    log = _restore(checkpoint, model, optimizer, how) if checkpoint and checkpoint.exists() else []
-    with progress_bar(epochs * len(x), label, done=len(log) * len(x)) as bar, count_passes(model) as passes:
-        for epoch in range(len(log), epochs):
-            began = time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = lr if epoch < epochs / 2 else lr / 10
-            share = min(1.0, (1 + 2 * epoch / warmup) / 3)
-            now = [_scaled(attack, share) for attack in attacks]
-            rng = np.random.default_rng([seed, epoch])
-            passes.clear()
-            total, hits = 0.0, 0.0
-            for rows in np.array_split(rng.permutation(len(x)), ceil(len(x) / batch)):
-                labels = y[rows].to(device)
-                points = examples(model, x[rows].to(device), labels, now, rng)
-                model.train()
-                logits = [model(p) for p in points]
-                loss = sum(cross_entropy(z, labels) for z in logits) / len(logits)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                value = loss.item()
-                if not isfinite(value):
-                    raise ValueError(f"the loss is {value} in epoch {epoch + 1}: lower the learning rate {lr}")
-                total += value * len(rows)
-                hits += sum(int((z.argmax(dim=1) == labels).sum()) for z in logits) / len(logits)
-                bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{value:.3f}", refresh=False)
-                bar.update(len(rows))
-            log.append({"epoch": epoch + 1, "loss": total / len(x), "accuracy": hits / len(x), **passes,
-                        "seconds": round(time.perf_counter() - began, 3)})  # fmt: skip
-            if checkpoint:
-                _store(checkpoint, model, optimizer, {"how": how, "log": log})
+    watched = watch and (describe(watch[0]), len(watch[1]), watch[1].source)
+    how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched))
+    stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
+    if checkpoint and checkpoint.exists():
+        stand = _restore(checkpoint, model, optimizer, how)
+    records, sums, tally = stand
+    steps, saved = ceil(len(x) / batch), time.monotonic()
+    start = len(records) * steps + sums["steps"]
+    with progress_bar(epochs * len(x), label, done=start * len(x) // steps) as bar:
+        for i in range(start, epochs * steps):
+            epoch, step = divmod(i, steps)
+            if i == start or step == 0:
+                began = time.perf_counter() - sums["seconds"]
+                share = min(1.0, (1 + 2 * epoch / warmup) / 3)
+                now = [_scaled(attack, share) for attack in attacks]
+                for group in optimizer.param_groups:
+                    group["lr"] = lr if epoch < epochs / 2 else lr / 10
+                order = np.array_split(_rng(seed, epoch).permutation(len(x)), steps)
+            loading = time.perf_counter()
+            inputs, labels = x[order[step]].to(device), y[order[step]].to(device)
+            loading = time.perf_counter() - loading
+            last = step + 1 == steps
+            pause = last or time.monotonic() > saved + every
+            rng = _rng(seed, epoch, step)
+            turn = Turn(i, Draws.of(rng, len(labels) if now else 0), rng, *tally[:, 1:])
+            try:
+                with count_passes(model) as passes:
+                    loss, count = _step(model, optimizer, inputs, labels, now, examples, turn)
+                if pause:
+                    _check_finite(model)
+            except ValueError as error:
+                moment = f"epoch {epoch + 1}, step {step + 1} of {steps}, learning rate {lr}"
+                raise ValueError(f"{moment}: {error}") from error
+            tally += count
+            tried, right = count.sum(axis=1).tolist()
+            sums.update(passes, steps=1, tried=tried, right=right, loss=loss * tried, loading_seconds=loading)
+            sums["seconds"] = time.perf_counter() - began
+            bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{loss:.3f}", refresh=False)
+            bar.update(len(labels))
+            if last:
+                records.append(_record(model, stand, watch))
+                sums.clear()
+                if log:
+                    with write_atomically(log) as file:
+                        file.writelines(json.dumps(record).encode() + b"\n" for record in records)
+            if checkpoint and pause:
+                _store(checkpoint, model, optimizer, how, stand)
+                saved = time.monotonic()
     model.eval()
-    return log
+    return records
+
+
+class _Stand(NamedTuple):
+    """Where training stands: all of a checkpoint but its tensors."""
+
+    records: list[dict]  # of whole epochs
+    sums: Counter  # over the steps of the epoch under way
+    tally: np.ndarray  # (2, 1 + attacks): examples tried and right since training began, unperturbed and by attack
+
+
+def _rng(seed: int, *moment: int) -> np.random.Generator:
+    """The draws of an epoch, or of a step in an epoch."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=moment))
+
+
+def _step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, attacks: Sequence, examples, turn: Turn
+) -> tuple[float, np.ndarray]:
+    """Train on one batch: its loss, and what it adds to the tally."""
+    parts = examples(model, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
+    model.train()
+    logits = [model(part.x) for part in parts]
+    loss = sum(cross_entropy(z, y) for z in logits) / len(parts)
+    if not isfinite(value := loss.item()):
+        raise ValueError(f"the loss is {value}: lower the learning rate")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    right = (torch.stack(logits).argmax(dim=2) == y).cpu().numpy()
+    whose = torch.stack([part.attack for part in parts]).cpu().numpy()
+    count = [np.bincount(some + 1, minlength=1 + len(attacks)) for some in (whose.flatten(), whose[right])]
+    return value, np.stack(count)
+
+
+def _check_finite(model: nn.Module) -> None:
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise ValueError("the weights are no longer finite: lower the learning rate")
+
+
+def _record(model: nn.Module, stand: _Stand, watch: tuple[Mapping, Images] | None) -> dict:
+    """The record of the epoch that has just ended."""
+    records, sums, tally = stand
+    before = records[-1]["so_far"] if records else {"chosen": 0} | dict.fromkeys(("steps", "forward", "backward"), 0)
+    so_far = {what: before[what] + sums[what] for what in ("steps", "forward", "backward")}
+    so_far["chosen"] = tally[0, 1:].tolist()
+    record = {
+        "epoch": len(records) + 1,
+        "loss": sums["loss"] / sums["tried"],
+        "accuracy": sums["right"] / sums["tried"],
+        "forward": sums["forward"],
+        "backward": sums["backward"],
+        "chosen": ((tally[0, 1:] - before["chosen"]) / sums["tried"]).round(6).tolist(),
+        "so_far": so_far,
+        "seconds": round(sums["seconds"], 3),
+        "loading_seconds": round(sums["loading_seconds"], 3),
+    }
+    if watch:
+        began, (suite, images) = time.perf_counter(), watch
+        # One seed and one chunk size: what is watched differs from epoch to epoch by the weights alone.
+        outcomes = evaluate(model, suite, images.x, images.y, np.random.default_rng(0), chunk=100)
+        record["watch"] = {row: outcomes.accuracy(*names) for row, names in outcomes.rows().items()}
+        record["watch_seconds"] = round(time.perf_counter() - began, 3)
+    return record
 
 
 def _scaled(attack, share: float):
@@ -164,15 +298,15 @@ def _put(tensors: dict[str, Tensor], model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path} holds the weights of another network: delete it to train again") from error
 
 
-def _store(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict) -> None:
+def _store(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str, stand: _Stand) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     state = optimizer.state_dict()["state"]
     tensors |= {f"optimizer.{i}.{name}": part for i, parts in state.items() for name, part in parts.items()}
-    _write(path, tensors, about)
+    _write(path, tensors, {"how": how, **stand._asdict(), "tally": stand.tally.tolist()})
 
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str) -> list[dict]:
-    """Put a checkpoint's state into model and optimizer; the log so far."""
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str) -> _Stand:
+    """Put a checkpoint's tensors into model and optimizer; where it stands."""
     tensors, about = _read(path)
     if about.get("how") != how:
         raise ValueError(f"{path} is the checkpoint of other training: delete it to train again")
@@ -186,4 +320,4 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how
             state.setdefault(int(i), {})[part] = tensor
     _put(own, model, path)
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return about["log"]
+    return _Stand(about["records"], Counter(about["sums"]), np.array(about["tally"]))
