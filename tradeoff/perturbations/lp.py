@@ -270,7 +270,7 @@ def _size(v: Array, p: float) -> np.ndarray:
 
 
 def _length(v: Array) -> Array:
-    """The l2 norm of each row, (batch, 1), in the dtype of v: float32 by float64, where no square is too large or small."""
+    """The l2 norm of each row, (batch, 1), in the dtype of v; squares in float64, never too large or too small."""
     lib = _library(v)
     if v.dtype == lib.float64:
         return norm(v, 2)[:, None]
