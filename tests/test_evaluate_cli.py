@@ -462,8 +462,9 @@ def test_verdict_by_hand():
 
     table = {"clean": entry("clean", 0.98), "linf:0.3": entry("linf", 0.9, 0.5), "l1:10": entry("l1", 0.07, 0.02),
              "union": entry("union", 0.04, 0.01), "average": {"family": "average", "accuracy": 0.485}}  # fmt: skip
-    said = verdict({"data": "first 100 digits", "classes": 10, "table": table, "masking": None, "chunks": None,
-                           "gains": [gain("a", 70, 70), gain("b", 0, 0), gain("c", 24, 24)], "notes": []})  # fmt: skip
+    gains = [gain("a", 70, 70), gain("b", 0, 0), gain("c", 24, 24)]
+    said = verdict({"data": "first 100 digits", "classes": 10, "table": table, "gains": gains, "chunks": None,
+                    "masking": {"verdict": "unknown"}, "notes": []})  # fmt: skip
     assert said == [
         "Of the first 100 digits, 98.0 % (95 % interval 97.0 to 99.0) are classified correctly.",
         "Under attack it is weakest on l1:10, where 7.0 % (95 % interval 6.0 to 8.0) stand.",

@@ -41,6 +41,16 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}): delete it to make it again") from error
 
 
+def check_target(path: str | Path, force: bool) -> None:
+    """ValueError unless the file can be written there and is new, or may be replaced by `force`; makes its folder."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: choose another file, or replace it with --force")
+    make_folder(path.parent)
+
+
 def make_folder(path: str | Path) -> Path:
     """The folder, made if missing and known to be writable; OSError naming the remedy otherwise."""
     path = Path(path)

@@ -21,7 +21,6 @@ import time
 from collections.abc import Sequence
 from itertools import combinations
 from math import inf, isfinite
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -30,7 +29,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from tradeoff.conflicts import Conflicts, balls_of, find_conflicts, meeting_point, pairs_of
 from tradeoff.cover import vertex_cover
 from tradeoff.data import LOADERS, Images, load
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import check_target, write_json
 from tradeoff.perturbations import Union, parse
 from tradeoff.perturbations.lp import TOLERANCE
 from tradeoff.progress import progress_bar
@@ -184,17 +183,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        if options.out and Path(options.out).is_dir():
-            raise ValueError(f"{options.out} is a folder: name a file in it")
-        if options.out and Path(options.out).exists() and not options.force:
-            raise ValueError(f"{options.out} exists: choose another file, or replace it with --force")
+        if options.out:
+            check_target(options.out, options.force)
         sets, scales = DEFAULTS.get(options.data, DEFAULTS["digits"])
         sets, scales = parse(options.sets or sets), parse_scales(options.scales or scales)
         split = options.split or ("all" if options.data == "digits" else "test")
         images = _load(options.data, split)
         images = images if options.n is None else images.first(options.n)
-        if options.out:
-            make_folder(Path(options.out).parent)
         began = time.perf_counter()
         result = measure(images, sets, scales, options.run, f"{options.data}, {len(images):,} examples")
     except KeyboardInterrupt:

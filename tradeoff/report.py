@@ -304,7 +304,7 @@ def _text(report: Mapping, style: str) -> str:
 
 def _prose(report: Mapping) -> str:
     text = textwrap.fill(" ".join(report["verdict"]), 100, break_long_words=False) + "\n"
-    return text + "\n" + "\n".join(report["masking"]["lines"]) + "\n" if report["masking"] else text
+    return text + "\n" + "\n".join(report["masking"]["lines"]) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:

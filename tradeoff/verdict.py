@@ -33,8 +33,7 @@ def verdict(report: Mapping) -> list[str]:
     if wrong:
         said.append(f"WARNING: attacks broke examples that were certified on {', '.join(wrong)}: the certificate or "
                     "the attack has a bug, please report it.")  # fmt: skip
-    if report["masking"]:
-        said.append(_MASKING[report["masking"]["verdict"]])
+    said.append(_MASKING[report["masking"]["verdict"]])
     if report["chunks"]:
         chunks = report["chunks"]
         shares = " % against ".join(percent(share) for share in reversed(chunks["union"]))

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from time import perf_counter
 
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import check_target, write_json
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.theory import THEOREMS, Evidence, Theorem
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         theorems = [lookup(THEOREMS, name, "theorem") for name in dict.fromkeys(options.names or THEOREMS)]
         if not options.list and options.json not in (None, "-"):
-            _check_target(Path(options.json), options.force)
+            check_target(Path(options.json), options.force)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,15 +85,6 @@ def _meaning(evidence: Evidence) -> str | None:
     if evidence.failure == 0:
         return "certified"
     return f"confidence intervals, all of which hold with probability at least 1 - {evidence.failure:g}"
-
-
-def _check_target(path: Path, force: bool) -> None:
-    """Whether the results can be written there, found out before any work."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a file in it")
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists: choose another file, or replace it with --force")
-    make_folder(path.parent)
 
 
 if __name__ == "__main__":
