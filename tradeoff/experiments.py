@@ -111,6 +111,11 @@ EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], s
                 for name in ("avg", "max", "msd") for seed in (1, 2)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-paper": replace(EXPERIMENTS[f"mnist-{name}"], model="paper_cnn")
                 for name in ("linf", "max", "msd")}  # fmt: skip
+# Against APGD that shrinks its radius instead of SLIDE, whose gradients networks learn to mask.
+EXPERIMENTS |= {f"mnist-{name}-apgd": replace(experiment, attacks=tuple(
+                    APGD(ONE, 10, radii=(3, 2, 1), early_stop=False) if isinstance(attack, SLIDE) else attack
+                    for attack in experiment.attacks))
+                for name in ("max", "e-at") for experiment in [EXPERIMENTS[f"mnist-{name}"]]}  # fmt: skip
 
 
 def train(
