@@ -326,22 +326,24 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 3, 2**8, close)
     if lower >= 0.5 - close:
         return lower, 0.5
-    x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
-    M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
+    x, M = columns.reshape(z.shape), np.where(M == inf, inf, np.clip(M, alpha - tail, alpha + tail)).reshape(z.shape)
     tips = np.minimum(sums.tip, 100.0)
     gaps = np.concatenate([long - end for long, end in zip(np.add.outer(tips, tips).ravel(), ends, strict=True)])
     few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW // sums.count)
-    rows = [
-        (np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few, strict=True)
-    ]
-    M = np.array([np.where(share > 0.5, alpha + tail, levels) for levels, share in rows])
+    M = _between(x, M, few)
     refined = _refined(outer, few_mass, M, alpha)
     fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
-    risks = [
-        _risk(outer, fine_mass, np.array([np.interp(*row) for row in zip(fine, few, levels, strict=True)]), alpha)
-        for levels in (M, refined)
-    ]
+    risks = [_risk(outer, fine_mass, _between(few, levels, fine), alpha) for levels in (M, refined)]
     return lower, min(risks) + outside
+
+
+def _between(x: np.ndarray, M: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The levels M at x, of every adversary, interpolated `at` other columns; infinite where the nearest are."""
+    lost = M == inf
+    levels = [np.interp(*row) for row in zip(at, x, np.where(lost, 0, M), strict=True)]
+    share = [np.interp(*row) for row in zip(at, x, lost, strict=True)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.array(share) >= 0.5, inf, levels / (1 - np.array(share)))
 
 
 def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
@@ -361,7 +363,7 @@ def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, t
 
 def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
     """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima: some classifier's in any case."""
-    reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
+    reach = np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]).clip(-60.0, LARGEST)
 
     def risk(levels, softness):
         levels = levels.reshape(M.shape)
@@ -376,10 +378,10 @@ def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -
 
     found = []
     for sequence in SOFTNESS:
-        levels = M.ravel()
+        levels = np.minimum(M, 1e3 * LARGEST).ravel()
         for softness in sequence:
             levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 100}).x
-        levels = levels.reshape(M.shape)
+        levels = np.where(M == inf, inf, levels.reshape(M.shape))
         found.append((_risk(outer, mass, levels, alpha), len(found), levels))
     return min(found)[-1]
 
