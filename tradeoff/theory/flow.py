@@ -238,7 +238,7 @@ def _fitted(
     gaps = longest[pair].sum(axis=0) - reach
     whole = [
         2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / step / 0.7)
-        for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]
+        for gap in np.abs(gaps)[(np.abs(gaps) > ROUNDING) & (np.abs(gaps) < 100)]
     ]
     steps = np.concatenate([np.linspace(step, 0.7 * step, 500), *whole])
     short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
@@ -288,16 +288,22 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     pair = np.repeat(pair, [len(end) for end in ends], axis=0).T
     own = np.repeat(np.arange(len(ends)), [len(end) for end in ends]), np.arange(pair.shape[1])
     x_reach = np.concatenate(ends)
-    t_reach = np.clip(sums(x_reach * (1 - 1e-12))[0].reshape(len(ends), -1)[own], 0.0, LARGEST)
+    t_reach, shorter = (
+        np.clip(sums(x_reach * k)[0].reshape(len(ends), -1)[own], 0.0, 2 * alpha) for k in (1 - 1e-12, 0.9)
+    )
     # A translation that leaves s of the way from one mean to the other matches 2 Φ(-|s|/2).
     x_left, t_left = dist.alpha * (2 - x_reach), np.maximum(2 * alpha - t_reach, 0.0)
     left = np.hypot(x_left, t_left) + ROUNDING
     worth = np.exp(-(left**2) / 8)
+    # Along a slope of G the starts of the lattices follow it, so that no offset of x_0 there cuts it short.
+    sloped, slope = worth * (shorter > t_reach) * (not sums.hull), 0.0
+    if sloped.max() > 0.9 * worth.max():
+        slope = ((shorter - t_reach) / (0.1 * x_reach + ROUNDING))[sloped.argmax()]
     scaled = dist.alpha * np.minimum(tip, 100.0)
     x_step, tip = _fitted(dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + 0.3), step)
     tip = tip / dist.alpha
     t_step, t_start = _fitted(
-        np.minimum(t_reach, 2 * alpha),
+        t_reach + slope * x_reach,
         pair,
         sums.top.clip(max=LARGEST),
         -sums.top.clip(max=LARGEST),
@@ -315,14 +321,15 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     blocks = back.reshape(sums.count, z.shape[1], sums.count, z.shape[1])
     direct, near = np.empty((2, *blocks.shape), dtype=bool)
     sparse = max(1, round(2 / width / 8))
+    beyond = 4 if sums.count == 1 and not sums.hull else 1
     for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
         last = np.ceil((tips[i * z.shape[1], j * z.shape[1]] - end) / width - 1e-7)
         direct[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, 1))
-        near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, sparse))
+        near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-beyond, sparse))
     direct = direct.reshape(back.shape)
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
-    start = np.repeat(t_start, z.shape[1])
+    start = np.repeat(t_start, z.shape[1]) - slope * columns
     lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 3, 2**8, close)
     if lower >= 0.5 - close:
         return lower, 0.5
