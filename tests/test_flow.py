@@ -163,7 +163,7 @@ def test_on_D_G_the_bounds_are_close_also_just_short_of_exclusive(scale):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "scale", "adversary"),
-    [(2, 0.95, "union"), (2, 0.98, "union"), (4, 0.98, "average"), (4, 0.99, "average")],
+    [(1, 0.98, "union"), (2, 0.95, "union"), (2, 0.98, "union"), (4, 0.98, "average"), (4, 0.99, "average")],
 )
 def test_on_D_G_the_widest_settings_known_are_close(alpha, scale, adversary):
     """By the same flow, moving one mean as far as l_inf and l_1 noise together do, T first."""
