@@ -36,8 +36,11 @@ CASES = {
     "D_G average, 0.985 of it": (G, [S.scaled(0.985) for S in (Linf(2 * G.eta), L1(2))], "average"),
     "D_G average, 0.95 of it": (G, [S.scaled(0.95) for S in (Linf(2 * G.eta), L1(2))], "average"),
     "D_G union, 0.98 of it": (G, [S.scaled(0.98) for S in (Linf(2 * G.eta), L1(2))], "union"),
+    "D_G union, 0.95 of it": (G, [S.scaled(0.95) for S in (Linf(2 * G.eta), L1(2))], "union"),
     "D_G average, three sets": (G, (Linf(1.98 * G.eta), L1(1.98), L2(1.98)), "average"),
     "D_G average, alpha = 4": (GaussianFeature(4, 784), (Linf(1.98 * 4 / 28), L1(1.98)), "average"),
+    "D_G average, 0.98, alpha 4": (GaussianFeature(4, 784), (Linf(1.96 * 4 / 28), L1(1.96)), "average"),
+    "D_G average, few features": (GaussianFeature(3.03, 33), (Linf(0.917), L1(1.647)), "average"),
     "D_G affine, near it": (GaussianFeature(1, 10**7), (Linf(2 * 10**-3.5), L1(1.999)), "affine"),
 }
 STEPS = {

@@ -160,11 +160,35 @@ def test_on_D_G_the_bounds_are_close_also_just_short_of_exclusive(scale):
     assert ndtr(-np.hypot(max(x_0, 0), T) / 2) <= upper and lower <= upper <= lower + 4e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("alpha", "scale", "adversary"),
+    [(1, 0.98, "union"), (2, 0.95, "union"), (2, 0.98, "union"), (4, 0.98, "average"), (4, 0.99, "average")],
+)
+def test_on_D_G_the_widest_settings_known_are_close(alpha, scale, adversary):
+    """By the same flow, moving one mean as far as l_inf and l_1 noise together do, T first."""
+    dist = GaussianFeature(alpha, 784)
+    sets = [S.scaled(scale) for S in (Linf(2 * dist.eta), L1(2))]
+    lower, upper = flow_bounds(dist, sets, adversary)
+    x_0, T = alpha * (2 - scale * (2 + 2 * dist.eta)), 2 * alpha * (1 - scale)
+    either = ndtr(-np.hypot(max(x_0, 0), T) / 2)  # against one label l_inf noise, against the other l_1 noise
+    assert either <= upper and lower <= upper <= lower + 5e-3
+
+
 def test_levels_are_refined_by_their_risk():
     """Of one column in reach of itself by 1, the loss is least at alpha, half the way: 2 Φ(½ - alpha) / 2."""
     outer, mass = np.array([[[1.0]]]), np.array([[0.5]])
     levels = _refined(outer, mass, np.array([[1.0]]), 3.0)
     assert _risk(outer, mass, levels, 3.0) == pytest.approx(ndtr(0.5 - 3.0), abs=1e-6)
+
+
+def test_a_column_that_is_lost_asks_nothing_of_the_other_label():
+    """Two columns, each in reach of the other alone, by 9: losing one of little mass leaves label -1 whole there."""
+    outer, mass = np.array([[[-inf, 9.0, -inf]]]), np.array([[0.01, 0.49]])
+    levels = _refined(outer, mass, np.array([[inf, 0.0]]), 2.0)
+    assert levels[0, 0] == inf
+    expected = 0.01 + 0.49 * ndtr(levels[0, 1] - 2) + 0.01 * ndtr(9 - levels[0, 1] - 2)
+    assert _risk(outer, mass, levels, 2.0) == pytest.approx(expected)
 
 
 # Laws

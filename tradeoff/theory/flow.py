@@ -16,12 +16,15 @@ below the density φ: φ is log-concave, so that between lattice points it is at
 by Hoeffding's lemma is at least exp(-r²/8) times the linear one, r the log-ratio at the ends. So point k of a lattice
 with step h holds h φ(z_k) exp(-(h|z_k| + h²/2)²/8), which together miss about h²/8. Leaving translations out keeps the
 bound; those here are the longest ones, those that carry the mean of one label to that of the other, and some at
-geometric distances from both. x_0 is an atom on D_B, and has a lattice like T's on D_G.
+geometric distances from both. x_0 is an atom on D_B, and has a lattice like T's on D_G, where T's start in each column
+at a height that falls with x_0 like half the reach in T: a sum of an l_inf and an l_1 ball has sides of one slope, and
+then is cut short nowhere along them. Any starts do for the bound: each translation is checked against the reach inside.
 
 *Upper.* The cut says from which level of yT on label +1 is kept at each x_0. Label -1 loses exactly what is within the
 half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends. Any
-levels make a classifier, so on D_G, where the cut is only as good as the few translations of its flow, they are
-improved by descent on that risk before it is integrated. For the same reason a flow stopped early costs width alone.
+levels make a classifier, infinite ones too: such a column is lost, and asks nothing of label -1. So on D_G, where the
+cut is only as good as the few translations of its flow, the others are improved by descent on that risk before it is
+integrated. For the same reason a flow stopped early costs width alone.
 
 A lattice that cuts the longest translations short by u would cost the lower bound about u/5. So the lattices of
 adversary i start at its half-widths or a little lower, and their steps are chosen, near the one asked for, such that
@@ -70,8 +73,8 @@ def flow_bounds(
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
     or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G mostly below 3.5e-3, in a few seconds; sets just short of all that matters have left up to 7e-3. `spread` is the
-    standard deviation of the weak features, if not one.
+    D_G at most 5e-3 wherever measured (alpha from 1 to 6, d from 10 to 1e6, sets at and near Theorem 1's radii), in a
+    few seconds. `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
@@ -238,7 +241,7 @@ def _fitted(
     gaps = longest[pair].sum(axis=0) - reach
     whole = [
         2 * gap / np.arange(np.ceil(2 * gap / step), 2 * gap / step / 0.7)
-        for gap in gaps[(gaps > ROUNDING) & (gaps < 100)]
+        for gap in np.abs(gaps)[(np.abs(gaps) > ROUNDING) & (np.abs(gaps) < 100)]
     ]
     steps = np.concatenate([np.linspace(step, 0.7 * step, 500), *whole])
     short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
@@ -280,7 +283,10 @@ def _nearest(sums: _Sums, scale: float, alpha: float) -> np.ndarray:
 
 
 def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
-    """x_0 has a lattice too, translated by offsets near the longest useful ones and by about 8 shorter ones."""
+    """x_0 has a lattice too, translated by offsets near the longest useful ones and by about 8 shorter ones.
+
+    A union also gains by some that carry x_0 a little further than from one mean to the other.
+    """
     tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
     ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
     ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
@@ -288,16 +294,22 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     pair = np.repeat(pair, [len(end) for end in ends], axis=0).T
     own = np.repeat(np.arange(len(ends)), [len(end) for end in ends]), np.arange(pair.shape[1])
     x_reach = np.concatenate(ends)
-    t_reach = np.clip(sums(x_reach * (1 - 1e-12))[0].reshape(len(ends), -1)[own], 0.0, LARGEST)
+    t_reach, shorter = (
+        np.clip(sums(x_reach * k)[0].reshape(len(ends), -1)[own], 0.0, 2 * alpha) for k in (1 - 1e-12, 0.9)
+    )
     # A translation that leaves s of the way from one mean to the other matches 2 Φ(-|s|/2).
     x_left, t_left = dist.alpha * (2 - x_reach), np.maximum(2 * alpha - t_reach, 0.0)
     left = np.hypot(x_left, t_left) + ROUNDING
     worth = np.exp(-(left**2) / 8)
+    # Along a slope of G the starts of the lattices follow it, so that no offset of x_0 there cuts it short.
+    sloped, slope = worth * (shorter > t_reach) * (not sums.hull), 0.0
+    if sloped.max() > 0.9 * worth.max():
+        slope = ((shorter - t_reach) / (0.1 * x_reach + ROUNDING))[sloped.argmax()]
     scaled = dist.alpha * np.minimum(tip, 100.0)
     x_step, tip = _fitted(dist.alpha * x_reach, pair, scaled, np.zeros(len(tip)), worth * (x_left / left + 0.3), step)
     tip = tip / dist.alpha
     t_step, t_start = _fitted(
-        np.minimum(t_reach, 2 * alpha),
+        t_reach + slope * x_reach,
         pair,
         sums.top.clip(max=LARGEST),
         -sums.top.clip(max=LARGEST),
@@ -315,33 +327,36 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     blocks = back.reshape(sums.count, z.shape[1], sums.count, z.shape[1])
     direct, near = np.empty((2, *blocks.shape), dtype=bool)
     sparse = max(1, round(2 / width / 8))
+    beyond = 4 if sums.count == 1 and not sums.hull else 1
     for (i, j), end in zip(np.ndindex(sums.count, sums.count), ends, strict=True):
         last = np.ceil((tips[i * z.shape[1], j * z.shape[1]] - end) / width - 1e-7)
         direct[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, 1))
-        near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-1, sparse))
+        near[i, :, j] = np.isin(blocks[i, :, j], last[:, None] + np.arange(-beyond, sparse))
     direct = direct.reshape(back.shape)
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
-    start = np.repeat(t_start, z.shape[1])
+    start = np.repeat(t_start, z.shape[1]) - slope * columns
     lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 3, 2**8, close)
     if lower >= 0.5 - close:
         return lower, 0.5
-    x, lost = columns.reshape(z.shape), (M == inf).reshape(z.shape)
-    M = np.clip(M, alpha - tail, alpha + tail).reshape(z.shape)
+    x, M = columns.reshape(z.shape), np.where(M == inf, inf, np.clip(M, alpha - tail, alpha + tail)).reshape(z.shape)
     tips = np.minimum(sums.tip, 100.0)
     gaps = np.concatenate([long - end for long, end in zip(np.add.outer(tips, tips).ravel(), ends, strict=True)])
     few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW // sums.count)
-    rows = [
-        (np.interp(*row), np.interp(at, x_0, gone)) for *row, x_0, gone, at in zip(few, x, M, x, lost, few, strict=True)
-    ]
-    M = np.array([np.where(share > 0.5, alpha + tail, levels) for levels, share in rows])
+    M = _between(x, M, few)
     refined = _refined(outer, few_mass, M, alpha)
     fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
-    risks = [
-        _risk(outer, fine_mass, np.array([np.interp(*row) for row in zip(fine, few, levels, strict=True)]), alpha)
-        for levels in (M, refined)
-    ]
+    risks = [_risk(outer, fine_mass, _between(few, levels, fine), alpha) for levels in (M, refined)]
     return lower, min(risks) + outside
+
+
+def _between(x: np.ndarray, M: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The levels M at x, of every adversary, interpolated `at` other columns; infinite where the nearest are."""
+    lost = M == inf
+    levels = [np.interp(*row) for row in zip(at, x, np.where(lost, 0, M), strict=True)]
+    share = [np.interp(*row) for row in zip(at, x, lost, strict=True)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.array(share) >= 0.5, inf, levels / (1 - np.array(share)))
 
 
 def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
@@ -361,7 +376,7 @@ def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, t
 
 def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
     """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima: some classifier's in any case."""
-    reach = np.maximum(np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]), -60.0)
+    reach = np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]).clip(-60.0, LARGEST)
 
     def risk(levels, softness):
         levels = levels.reshape(M.shape)
@@ -376,10 +391,10 @@ def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -
 
     found = []
     for sequence in SOFTNESS:
-        levels = M.ravel()
+        levels = np.minimum(M, 1e3 * LARGEST).ravel()
         for softness in sequence:
             levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 100}).x
-        levels = levels.reshape(M.shape)
+        levels = np.where(M == inf, inf, levels.reshape(M.shape))
         found.append((_risk(outer, mass, levels, alpha), len(found), levels))
     return min(found)[-1]
 
