@@ -15,15 +15,21 @@ from tradeoff.attacks.slide import sparse_sign
 from tradeoff.perturbations import Lp
 
 KEEP = 0.75  # of a step that momentum leaves to the gradient, and the share of rising steps that counts as progress
+EXACT = 0.75  # of the steps are made before the projection onto ball and box is exact
 
 
 @dataclass(frozen=True)
 class APGD:
-    """Projected ascent, exact in ball and box, whose step falls where the loss no longer rises.
+    """Projected ascent whose step falls where the loss no longer rises.
 
     In l2 and linf steps have momentum, start at 2 eps and are halved; in l1 they start at eps, along the coordinates of
     largest gradient, ever fewer as the perturbation turns out sparse. Where the step changes, an example goes on from
     its best point so far. Other norms than 1, 2 and inf move as l2 does.
+
+    Steps are brought back into the box and from there into the ball (as in ART, Nicolae et al. 2018); in l1, where that
+    wastes the budget, and in the last quarter to the nearest point of both. In l2 the nearest point to a long step is a
+    corner of the box, which holds on to it; scaled inward with all the others, a coordinate that overstepped its bound
+    remains free. In linf the two are the same.
 
     `targets` = k aims, in turn, at each of the k most likely wrong classes of x (all of them if there are fewer)
     instead of the best wrong one. `radii` are multiples of eps to climb in turn: (3, 2, 1) begins in a ball of three
@@ -113,10 +119,17 @@ class APGD:
             new = self.S.project(r + size * sparse_sign(movable(gradient, r, low, high), kept), low, high)
         else:
             way = steepest(self.S).argmax(gradient if self.S.p == inf else movable(gradient, r, low, high))
-            new = self.S.project(r + size / (self.S.eps or 1.0) * way, low, high)
+            new = self._back(r + size / (self.S.eps or 1.0) * way, state["made"], low, high)
             if state["made"]:
-                new = self.S.project(torch.lerp(r, new, KEEP).add_(r - state["old"], alpha=1 - KEEP), low, high)
+                new = torch.lerp(r, new, KEEP).add_(r - state["old"], alpha=1 - KEEP)
+                new = self._back(new, state["made"], low, high)
         return [state | {"r": new, "old": r, "made": state["made"] + 1}]
+
+    def _back(self, z: Tensor, made: int, low: Tensor | None, high: Tensor | None) -> Tensor:
+        """z brought into ball and box."""
+        if low is None or made >= EXACT * self.steps:
+            return self.S.project(z, low, high)
+        return self.S.project(z.clamp(low, high))  # which only shrinks its entries: it stays in the box
 
 
 def likely_wrong(model: Model, x: Tensor, y: Tensor, rank: int) -> Tensor:

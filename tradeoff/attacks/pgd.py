@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+import torch
 from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, like, movable, worst
@@ -18,8 +19,10 @@ class PGD:
 
     Each step adds `step`/eps · S.argmax(gradient): step · sign(g) for linf, step · g/‖g‖ for l2, and for l1 one
     coordinate (see `SLIDE` for better). Other lp balls step along g/‖g‖ too: their own steepest step and the Euclidean
-    projection come to rest at different points. Starts are uniform in the ball, for l2 on its sphere. `step` is
-    2.5 eps / steps unless given, in the units of the radius; `box=None` for vectors without bounds.
+    projection come to rest at different points. Starts are uniform in the ball, but for l2 at a uniform distance in a
+    uniform direction (Rice et al. 2020): nearly all of a ball of many dimensions is at its sphere, where noise has
+    spent the budget. `step` is 2.5 eps / steps unless given, in the units of the radius; `box=None` for vectors
+    without bounds.
 
     >>> model = torch.nn.Linear(2, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))  # class 1 iff x_0 > x_1
@@ -45,7 +48,10 @@ class PGD:
         return climb(self, model, x, y, rng)
 
     def start(self, x: Tensor, draws: Draws) -> State:
-        return {"r": random_start(self.S, x, draws)}
+        r = random_start(self.S, x, draws)
+        if self.S.p == 2:
+            r = r * like(torch.as_tensor(draws.uniform(0.0, 1.0, len(x)), device=x.device).to(x), x)
+        return {"r": r}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
