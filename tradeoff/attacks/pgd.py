@@ -87,13 +87,13 @@ def check_climber(attack) -> None:
     check_count(attack.steps, "steps")
     check_count(attack.restarts, "restarts")
     if attack.step is not None and not attack.step > 0:
-        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for 2.5 eps / steps")
+        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for the default")
     if attack.box is not None and not attack.box[0] < attack.box[1]:
         raise ValueError(f"box is {attack.box!r}, but must be a pair low < high, or None for no bounds")
 
 
-def rate(attack) -> float:
-    """The step as a share of the radius: 2.5 / steps unless given."""
+def rate(attack, way: float = 2.5) -> float:
+    """The step as a share of the radius: way / steps unless given."""
     if attack.step is None:
-        return 2.5 / attack.steps
+        return way / attack.steps
     return attack.step / attack.S.eps if attack.S.eps else 0.0
