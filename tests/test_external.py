@@ -331,10 +331,9 @@ def test_the_attacks_of_the_paper():
 def test_pairs_of_the_comparison():
     """Each kind against the best peer; the union is of the three single climbs that leave least *together*."""
 
-    def cell(S, kind, who, attack, left):
-        stands = np.isin(np.arange(10), left)
-        bits = np.packbits(stands).tobytes().hex()
-        return {"set": S, "kind": kind, "who": who, "attack": attack, "accuracy": stands.mean(), "standing": bits}
+    def cell(S, kind, who, attack, *left):
+        runs = [{"standing": np.packbits(np.isin(np.arange(10), stand)).tobytes().hex()} for stand in left]
+        return {"set": S, "kind": kind, "who": who, "attack": attack, "runs": runs}
 
     cells = [
         cell("linf:1", "PGD", "ours", "a", [0, 1, 2]),
@@ -356,6 +355,25 @@ def test_pairs_of_the_comparison():
         ("l1:1", "targeted"): (0.0, "ours h", None, ""),
         ("union", "union"): (0.0, "ours a + ours e", 0.0, "foolbox b + foolbox f"),
     }
+
+
+def test_pairs_are_of_the_means_of_the_seeds():
+    """The best of one seed is not the best on average, and a union is formed seed by seed."""
+
+    def cell(S, who, attack, *left):
+        runs = [{"standing": np.packbits(np.isin(np.arange(10), stand)).tobytes().hex()} for stand in left]
+        return {"set": S, "kind": "APGD-CE", "who": who, "attack": attack, "runs": runs}
+
+    cells = [
+        cell("l2:1", "ours", "a", [0], [0, 1, 2]),
+        cell("l1:1", "ours", "b", [0, 1], [1]),
+        cell("l2:1", "art", "c", [], [0, 1, 2, 3, 4, 5]),
+        cell("l2:1", "foolbox", "d", [0, 1], [0, 1]),
+    ]
+    pairs = {pair["set"]: pair for pair in pair_up({"m": dict(enumerate(cells))}, 10)}
+    assert pairs["l2:1"] == {"model": "m", "set": "l2:1", "kind": "APGD-CE", "ours": 0.2, "ours by": "ours a",
+                             "peer": 0.2, "peer by": "foolbox d"}  # fmt: skip
+    assert pairs["union"]["ours"] == 0.1 and pairs["l1:1"]["peer"] is None
 
 
 @pytest.mark.slow

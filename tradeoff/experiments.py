@@ -82,7 +82,8 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
     E-AT has the extreme norms alone, as its authors have it, and its control, alternating, has the same.
     """
     training = {"steps": steps, "loss": "ce", "early_stop": False}
-    linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, **training), PGD(TWO, **training)
+    step = 2.5 / steps  # of the radius, in l1 too: few steps must not be long ones
+    linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, step=step * ONE.eps, **training), PGD(TWO, **training)
     rt = RandomSearch(RT, tries=10, loss="ce", early_stop=False)
     base = Experiment(data, **how)
     rotated = {"suite": "rt", "watch": base.watch and "rt-20"}
@@ -93,7 +94,7 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
         "l2": replace(base, attacks=(l2,)),
         "avg": replace(base, attacks=(linf, l1, l2)),
         "max": replace(base, attacks=(linf, l1, l2), combine="max"),
-        "msd": replace(base, attacks=(MSD((LINF, TWO, ONE), **training),)),
+        "msd": replace(base, attacks=(MSD((LINF, TWO, ONE), step=step, **training),)),
         "e-at": replace(base, attacks=(linf, l1), combine="e-at"),
         "alternating": replace(base, attacks=(linf, l1), combine="alternating"),
         "rt": replace(base, attacks=(rt,), **rotated),

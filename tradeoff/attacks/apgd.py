@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking, choose, like, look, movable, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.attacks.pgd import ascended, check_climber, random_start
+from tradeoff.attacks.pgd import EXACT, ascended, check_climber, inward, random_start
 from tradeoff.attacks.slide import sparse_sign
 from tradeoff.perturbations import Lp
 
@@ -19,7 +19,7 @@ KEEP = 0.75  # of a step that momentum leaves to the gradient, and the share of 
 
 @dataclass(frozen=True)
 class APGD:
-    """Projected ascent, exact in ball and box, whose step falls where the loss no longer rises.
+    """Projected ascent whose step falls where the loss no longer rises.
 
     In l2 and linf steps have momentum, start at 2 eps and are halved; in l1 they start at eps, along the coordinates of
     largest gradient, ever fewer as the perturbation turns out sparse. Where the step changes, an example goes on from
@@ -113,10 +113,11 @@ class APGD:
             z = sparse_sign(movable(gradient, r, low, high), kept, state["size"]).add_(r)
         else:
             z = ascended(self.S, r, like(state["size"], r), gradient, low, high)
-        new = self.S.project(z, low, high, overwrite=True)
+        late = state["made"] >= EXACT * self.steps
+        new = inward(self.S, z, low, high, late)
         if self.S.p > 1 and state["made"]:  # new + (1 - KEEP) (r - new + r - old)
             z = new.mul_(KEEP).add_(r, alpha=2 * (1 - KEEP)).sub_(state["old"], alpha=1 - KEEP)
-            new = self.S.project(z, low, high, overwrite=True)
+            new = inward(self.S, z, low, high, late)
         return [state | {"r": new, "old": r, "made": state["made"] + 1}]
 
 

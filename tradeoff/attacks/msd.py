@@ -17,7 +17,7 @@ from tradeoff.perturbations import Lp, Union
 class MSD:
     """Each step tries the steepest step of every norm, each projected on its own ball, and keeps the worst.
 
-    The steps are those of PGD, for l1 of SLIDE, each `step` = 2.5 / steps of its radius unless given. One gradient and
+    The steps are those of PGD, for l1 of SLIDE, by default of their length, or `step` of the radius. One gradient and
     a forward pass for each set make a step. The union of the sets is what it attacks, and the worst may lie in any.
 
     >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -69,9 +69,11 @@ class MSD:
         state = {}
         for member in self.members:
             state |= member.start(x, draws)
-        return state | {"r": self.S.sample(x, draws)}
+        return state | {"r": self.S.sample(x, draws), "made": 0}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
-        return [state | member.moves(state, loss, gradient, low, high)[0] for member in self.members]
+        made = state["made"] + 1
+        moves = (member.moves(state, loss, gradient, low, high)[0] for member in self.members)
+        return [state | move | {"made": made} for move in moves]

@@ -12,6 +12,8 @@ from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_
 from tradeoff.attacks.draws import Draws
 from tradeoff.perturbations import L1, Lp
 
+EXACT = 0.75  # of the steps are made before they are brought back to the nearest point of ball and box
+
 
 @dataclass(frozen=True)
 class PGD:
@@ -19,8 +21,10 @@ class PGD:
 
     Each step adds `step`/eps · S.argmax(gradient): step · sign(g) for linf, step · g/‖g‖ for l2, and for l1 one
     coordinate (see `SLIDE` for better). Other lp balls step along g/‖g‖ too: their own steepest step and the Euclidean
-    projection come to rest at different points. Starts are uniform in the ball, for l2 on its sphere. `step` is
-    2.5 eps / steps unless given, in the units of the radius; `box=None` for vectors without bounds.
+    projection come to rest at different points. Starts are uniform in the ball, but for l2 at a uniform distance in a
+    uniform direction (Rice et al. 2020): nearly all of a ball of many dimensions is at its sphere, where noise has
+    spent the budget. `step` is 2.5 eps / steps unless given, in the units of the radius; `box=None` for vectors
+    without bounds.
 
     >>> model = torch.nn.Linear(2, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))  # class 1 iff x_0 > x_1
@@ -46,14 +50,18 @@ class PGD:
         return climb(self, model, x, y, rng)
 
     def start(self, x: Tensor, draws: Draws) -> State:
-        return {"r": random_start(self.S, x, draws)}
+        r = random_start(self.S, x, draws)
+        if self.S.p == 2:
+            r = r * like(torch.as_tensor(draws.uniform(0.0, 1.0, len(x)), device=x.device).to(x), x)
+        return {"r": r, "made": 0}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
         r = state["r"]
         z = ascended(self.S, r, rate(self) * self.S.eps, gradient, low, high)
-        return [{"r": self.S.project(z, low, high, overwrite=True)}]
+        made = state["made"]
+        return [{"r": inward(self.S, z, low, high, made >= EXACT * self.steps), "made": made + 1}]
 
 
 def random_start(S: Lp, x: Tensor, draws: Draws) -> Tensor:
@@ -75,6 +83,18 @@ def ascended(
     return torch.addcmul(r, gradient, (step / like(size, r)).to(r))
 
 
+def inward(S: Lp, z: Tensor, low: Tensor | None, high: Tensor | None, exact: bool) -> Tensor:
+    """z, which may be lost, brought into ball and box: to the nearest point of both if `exact` or in l1, where all else
+    wastes the budget, otherwise into the box and from there into the ball (as in ART, Nicolae et al. 2018).
+
+    In l2 the nearest point to a long step is a corner of the box, which holds on to it; scaled inward with all the
+    others, a coordinate that overstepped its bound remains free. In linf the two are the same.
+    """
+    if exact or low is None or S.p in (1, inf):
+        return S.project(z, low, high, overwrite=True)
+    return S.project(z.clamp_(low, high), overwrite=True)  # which only shrinks entries: they stay in the box
+
+
 def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
     """Run a climbing attack from its restarts and keep the worst."""
     how = {"loss": attack.loss, "early_stop": attack.early_stop}
@@ -90,13 +110,13 @@ def check_climber(attack) -> None:
     check_count(attack.steps, "steps")
     check_count(attack.restarts, "restarts")
     if attack.step is not None and not attack.step > 0:
-        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for 2.5 eps / steps")
+        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for the default")
     if attack.box is not None and not attack.box[0] < attack.box[1]:
         raise ValueError(f"box is {attack.box!r}, but must be a pair low < high, or None for no bounds")
 
 
-def rate(attack) -> float:
-    """The step as a share of the radius: 2.5 / steps unless given."""
+def rate(attack, way: float = 2.5) -> float:
+    """The step as a share of the radius: way / steps unless given."""
     if attack.step is None:
-        return 2.5 / attack.steps
+        return way / attack.steps
     return attack.step / attack.S.eps if attack.S.eps else 0.0

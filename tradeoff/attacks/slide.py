@@ -20,8 +20,9 @@ class SLIDE:
 
     Of the coordinates that can move within the box, those with |g| at or above its `quantile`-th percentile (over all
     coordinates) step by `step` · sign(g) / #kept each. `quantile` is a percentage, or a pair between which each example
-    draws its own. The released code's projection is off by one in its threshold and leaves the ball; this one is
-    exact (Duchi et al. 2008; in a box Croce & Hein 2021).
+    draws its own. `step` is 5 eps / steps unless given, twice that of `PGD`: the projection takes back most of what a
+    step adds once the budget is spent. The released code's projection is off by one in its threshold and leaves the
+    ball; this one is exact (Duchi et al. 2008; in a box Croce & Hein 2021).
 
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]))
@@ -66,7 +67,7 @@ class SLIDE:
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
         r = state["r"]
-        way = sparse_sign(movable(gradient, r, low, high), state["kept"], rate(self) * self.S.eps)
+        way = sparse_sign(movable(gradient, r, low, high), state["kept"], rate(self, way=5) * self.S.eps)
         return [state | {"r": self.S.project(way.add_(r), low, high, overwrite=True)}]
 
 
