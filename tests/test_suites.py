@@ -40,9 +40,7 @@ def test_fixed_suites_name_their_columns_by_set(name):
 def test_wrong_suites():
     with pytest.raises(ValueError, match="unknown suite 'stong', did you mean 'strong'"):
         suite("stong", EVERY)
-    with pytest.raises(
-        ValueError, match="'lp' has sets of its own .linf:0.3, l1:10, l2:2.: choose quick"
-    ):
+    with pytest.raises(ValueError, match="'lp' has sets of its own .linf:0.3, l1:10, l2:2.: choose quick"):
         suite("lp", EVERY)
     with pytest.raises(ValueError, match="'strong' is made for sets, and none are given: name them, or choose lp"):
         suite("strong")

@@ -76,10 +76,10 @@ class Engine(AbstractContextManager):
 
 def missing(jobs: Sequence[Job]) -> list[Job]:
     """The jobs that are not done, and those that come after one of these: what they made was made from other files."""
-    titles: set[str] = set()
-    for job in _in_order(jobs):
-        if not job.done() or titles & set(job.needs):
-            titles.add(job.title)
+    by_title, titles = {job.title: job for job in jobs}, set()
+    for title in _sorter(jobs).static_order():
+        if titles & set(by_title[title].needs) or not by_title[title].done():
+            titles.add(title)
     return [job for job in jobs if job.title in titles]
 
 
@@ -90,12 +90,11 @@ def run(jobs: Sequence[Job], engine: Engine) -> Iterator[Ended]:
     and goes on from what it kept. A ValueError is a wrong request, which stays wrong. Jobs that need a failed one fail
     with it, unattempted. Raises ValueError when jobs need each other in a circle.
     """
-    place = {job.title: i for i, job in enumerate(_in_order(jobs))}
+    place = {job.title: i for i, job in enumerate(jobs)}
     waiting = {job.title: job for job in jobs}
     attempts: Counter[str] = Counter()
-    order = _sorter(jobs)
-    ready: list[str] = []
-    under_way = 0
+    order, ready, under_way, lost = _sorter(jobs), [], 0, set()
+    order.prepare()
     while order.is_active():
         ready = sorted([*ready, *order.get_ready()], key=place.__getitem__)
         while ready and engine.room():
@@ -104,38 +103,29 @@ def run(jobs: Sequence[Job], engine: Engine) -> Iterator[Ended]:
             engine.start(job)
             under_way += 1
         if not under_way:
-            break
+            break  # the others need what failed
         job, seconds, error = engine.wait()
         under_way -= 1
         if error and not isinstance(error, ValueError) and attempts[job.title] < ATTEMPTS:
             ready.append(job.title)
             continue
         del waiting[job.title]
-        if error is None:
+        if error:
+            lost.add(job.title)
+        else:
             order.done(job.title)
         yield Ended(job, attempts[job.title], seconds, error)
-    for job in waiting.values():
-        first = next(title for title in job.needs if title in place)
-        yield Ended(job, 0, 0.0, ValueError(f"not tried, as it needs {first!r}, which failed"))
+    for title in _sorter(jobs).static_order():
+        if title in waiting:
+            job = waiting[title]
+            needed = next(title for title in job.needs if title in lost)
+            lost.add(title)
+            yield Ended(job, 0, 0.0, ValueError(f"not tried, as it needs {needed!r}, which failed"))
 
 
 def _sorter(jobs: Sequence[Job]) -> TopologicalSorter:
     titles = {job.title for job in jobs}
-    order = TopologicalSorter({job.title: titles & set(job.needs) for job in jobs})
-    order.prepare()
-    return order
-
-
-def _in_order(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs in their order, but each after those it needs."""
-    by_title = {job.title: job for job in jobs}
-    place = {title: i for i, title in enumerate(by_title)}
-    order, found = _sorter(jobs), []
-    while order.is_active():
-        titles = sorted(order.get_ready(), key=place.__getitem__)
-        found += titles
-        order.done(*titles)
-    return [by_title[title] for title in found]
+    return TopologicalSorter({job.title: titles & set(job.needs) for job in jobs})
 
 
 # ---- this machine
@@ -305,11 +295,17 @@ def _import_ray(alone: bool):
     if alone:
         # Ray's own switch for machines that take no part in clusters, which it reads when it is imported. Without it
         # even a Ray of one machine listens on all interfaces.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        if "ray" in sys.modules and os.environ.get(_NO_CLUSTER) != "0":
+            raise ValueError(f"Ray was imported without {_NO_CLUSTER}=0 in the environment, and would listen on all "
+                             "interfaces: set it before, or give the address of a cluster")  # fmt: skip
+        os.environ[_NO_CLUSTER] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send them home
     import ray
 
     return ray
+
+
+_NO_CLUSTER = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def _check_answers(address: str) -> None:
