@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 when done, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         "python -m tradeoff.costs",
-        description="Seconds and passes of the trainings and evaluations in a folder, and how long many jobs like them, "
-        "of each as many, would take on workers as fast as those that made them.",
+        description="Seconds and passes of the trainings and evaluations in a folder, and how long many jobs like "
+        "them, of each as many, would take on workers as fast as those that made them.",
         epilog="example: python -m tradeoff.costs tradeoff/results/runs --jobs 1000 --workers 64",
     )
     parser.add_argument("runs", metavar="RUNS", help="folder of runs")
