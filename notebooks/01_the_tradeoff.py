@@ -37,9 +37,10 @@ from IPython.display import display
 from matplotlib import pyplot as plt
 
 from tradeoff.attacks import Draws
+from tradeoff.attacks.suites import suite
 from tradeoff.data import load
 from tradeoff.evaluation import evaluate
-from tradeoff.experiments import EXPERIMENTS, SUITES, train
+from tradeoff.experiments import EXPERIMENTS, train
 from tradeoff.figures import thm1, thm1_radii
 from tradeoff.figures.style import COLOURS, LABELS, PAGE, paper_style
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp
@@ -316,10 +317,10 @@ experiment = replace(EXPERIMENTS["digits-natural"], epochs=6)
 model = train(experiment)
 digits, columns = load("digits", "test").first(200), ("clean", "linf", "l1", "l2", "union")
 print(f"{experiment.model}, {experiment.epochs} epochs; the first {len(digits)} test images of {digits.source}")
-print(f"radii: {', '.join(str(attack.S) for attack in SUITES['lp'].values())}, all times a scale\n")
+print(f"radii: {', '.join(str(attack.S) for attack in suite('lp').values())}, all times a scale\n")
 print(f"{'scale':>7}" + "".join(f"{name:>17}" for name in columns))
 for scale in (0.25, 0.5, 1):
-    attacks = {name: replace(attack, S=attack.S.scaled(scale)) for name, attack in SUITES["lp"].items()}
+    attacks = {name: replace(attack, S=attack.S.scaled(scale)) for name, attack in suite("lp").items()}
     outcomes = evaluate(model, attacks, digits.x, digits.y, np.random.default_rng(0))
     table = outcomes.table()
     cells = [(table[name]["accuracy"], *table[name]["interval"]) for name in columns]

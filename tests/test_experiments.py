@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from dataclasses import asdict, replace
 
@@ -13,14 +14,17 @@ from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
 from tradeoff.attacks import PGD, SLIDE
+from tradeoff.attacks.suites import FIXED
 from tradeoff.evaluation import Outcomes
-from tradeoff.experiments import EXPERIMENTS, SUITES, Experiment, Results, train
+from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, train
 from tradeoff.models import MODELS, build
 from tradeoff.names import lookup
-from tradeoff.perturbations import L1, Linf, parse
+from tradeoff.perturbations import L1, Linf
 from tradeoff.training import STRATEGIES, fit
 
-FINISHED = ["experiment.json", "log.jsonl", "outcomes.json", "outcomes.npz", "weights.safetensors"]
+TRAINED = ["experiment.json", "log.jsonl", "weights.safetensors"]
+EVALUATED = ["cells.jsonl", "outcomes.json", "outcomes.npz", "task.json"]
+FINISHED = sorted([*TRAINED, *(f"tiny-25/{file}" for file in EVALUATED)])
 TRAIN = {"steps": 2, "loss": "ce", "early_stop": False}
 TINY = Experiment("digits", attacks=(PGD(Linf(0.1), **TRAIN), SLIDE(L1(4), **TRAIN)), combine="max", epochs=2, batch=20,
                   warmup=1, suite="tiny", test=25)  # fmt: skip
@@ -37,13 +41,18 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(experiments, "load", lambda name, split: load(name, split).first(60))
     monkeypatch.setattr(experiments, "EXPERIMENTS", {"tiny": TINY, "other": replace(TINY, attacks=(), epochs=1)})
-    monkeypatch.setitem(SUITES, "tiny", {"linf": PGD(Linf(0.1), 3), "l1": SLIDE(L1(4), 3)})
+    monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(0.1), 3), "l1": SLIDE(L1(4), 3)})
     count("fit"), count("evaluate")
     return calls
 
 
 def files(folder):
-    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+    """By path below the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names(folder):
+    return sorted(files(folder))
 
 
 # What is declared
@@ -53,13 +62,13 @@ def files(folder):
 def test_declarations_name_what_exists(name):
     experiment = EXPERIMENTS[name]
     assert name.startswith(f"{experiment.data}-")
-    for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (SUITES, "suite")):
+    for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (FIXED, "suite")):
         lookup(table, getattr(experiment, key), key)
-    assert experiment.watch is None or experiment.watch in SUITES
+    assert experiment.watch is None or experiment.watch in FIXED
     assert experiment.epochs >= 2 and 0 < experiment.lr < 1 and experiment.warmup < experiment.epochs
     assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
     # Trained against the sets it is evaluated on, with the loss of the max strategy, and every step to the end.
-    suite = {str(attack.S) for attack in SUITES[experiment.suite].values()}
+    suite = {str(attack.S) for attack in attacks_of(experiment).values()}
     for attack in experiment.attacks:
         assert set(str(attack.S).split(" | ")) <= suite and attack.loss == "ce" and not attack.early_stop
 
@@ -72,18 +81,12 @@ def test_text_of_an_experiment_reads_back(name):
     assert len({repr(replace(experiment, **{key: None})) for key in asdict(experiment)}) == len(asdict(experiment))
 
 
-@pytest.mark.parametrize("name", SUITES)
-def test_suites_name_their_columns_by_set(name):
-    for column, attack in SUITES[name].items():
-        assert parse(str(attack.S)) == attack.S and attack.S.name == column
-
-
 # Results
 
 
 def test_missing_results_are_made_and_the_rest_reused(tiny, tmp_path, capsys):
     first = Results(tmp_path, progress=False)("tiny")
-    assert tiny == ["fit", "evaluate"] and sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+    assert tiny == ["fit", "evaluate"] and names(tmp_path / "tiny") == FINISHED
     before = files(tmp_path / "tiny")
     again = Results(tmp_path, progress=False)("tiny")
     assert tiny == ["fit", "evaluate"] and files(tmp_path / "tiny") == before
@@ -165,11 +168,11 @@ def test_a_folder_of_another_experiment_is_refused(unfinished, tiny, tmp_path, m
 
 def test_outcomes_of_other_attacks_are_refused(tiny, tmp_path, monkeypatch):
     Results(tmp_path, progress=False)("tiny")
-    monkeypatch.setitem(SUITES, "tiny", {"linf": PGD(Linf(0.1), 4), "l1": SLIDE(L1(4), 3)})
-    path = tmp_path / "tiny" / "outcomes.json"
-    with pytest.raises(ValueError, match=f"{path} is of other attacks .* delete it to evaluate again"):
+    monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(0.1), 4), "l1": SLIDE(L1(4), 3)})
+    folder = tmp_path / "tiny" / "tiny-25"
+    with pytest.raises(ValueError, match=f"{folder} is of other attacks .* delete it to evaluate again"):
         Results(tmp_path, progress=False)("tiny")
-    path.unlink()
+    shutil.rmtree(folder)
     assert "steps=4" in Results(tmp_path, progress=False)("tiny").outcomes.about["attacks"]["linf"]
     assert tiny == ["fit", "evaluate", "evaluate"]
 
@@ -189,7 +192,7 @@ def test_interrupted_training_goes_on(step, done, tiny, tmp_path, monkeypatch, c
     resumed = Results(tmp_path / "broken")("tiny")
     assert len(steps) == 3 * (2 - done)
     assert ("(goes on from its last epoch)" in capsys.readouterr().err) == bool(done)
-    assert sorted(os.listdir(tmp_path / "broken" / "tiny")) == FINISHED
+    assert names(tmp_path / "broken" / "tiny") == FINISHED
     assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), unbroken.model.parameters(), strict=True))
     np.testing.assert_array_equal(resumed.outcomes.correct, unbroken.outcomes.correct)
 
@@ -204,12 +207,12 @@ def test_interrupted_evaluation_goes_on_without_training(break_at, tiny, tmp_pat
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(break_at, stop)
         Results(tmp_path, progress=False)("tiny")
-    assert not (tmp_path / "tiny" / "outcomes.json").exists()
+    assert not (tmp_path / "tiny" / "tiny-25" / "outcomes.json").exists()
     Results(tmp_path, progress=False)("tiny")
-    assert tiny == ["fit", "evaluate", "evaluate"] and sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+    assert tiny == ["fit", "evaluate", "evaluate"] and names(tmp_path / "tiny") == FINISHED
 
 
-@pytest.mark.parametrize("name", ["outcomes.npz", "outcomes.json", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["tiny-25/outcomes.npz", "tiny-25/outcomes.json", "weights.safetensors"])
 def test_a_damaged_file_is_made_again_once_it_is_deleted(name, tiny, tmp_path):
     first = Results(tmp_path, progress=False)("tiny")
     path = tmp_path / "tiny" / name
@@ -221,7 +224,7 @@ def test_a_damaged_file_is_made_again_once_it_is_deleted(name, tiny, tmp_path):
     # Outcomes belong to the weights they were measured on.
     assert tiny == ["fit", "evaluate"] + (["fit"] if "weights" in name else []) + ["evaluate"]
     np.testing.assert_array_equal(again.outcomes.correct, first.outcomes.correct)
-    assert sorted(os.listdir(tmp_path / "tiny")) == FINISHED
+    assert names(tmp_path / "tiny") == FINISHED
 
 
 def test_train_without_a_folder_and_with_one(tiny, tmp_path):
@@ -237,7 +240,7 @@ def test_train_without_a_folder_and_with_one(tiny, tmp_path):
 
 def test_outcomes_can_be_read_without_the_model(tiny, tmp_path):
     run = Results(tmp_path, progress=False)("other")
-    read = Outcomes.load(tmp_path / "other" / "outcomes")
+    read = Outcomes.load(tmp_path / "other" / "tiny-25" / "outcomes")
     assert read.table() == run.outcomes.table() and read.about == run.outcomes.about
 
 

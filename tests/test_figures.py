@@ -19,6 +19,7 @@ from scipy.stats import norm
 
 from tradeoff import experiments, training
 from tradeoff.attacks import PGD, SLIDE
+from tradeoff.attacks.suites import FIXED
 from tradeoff.data import load
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS, Experiment, Run
@@ -58,7 +59,7 @@ def toys(monkeypatch):
     monkeypatch.setattr(cli, "FIGURES", ("toy", "trained"))
     monkeypatch.setattr(experiments, "load", lambda name, split: load(name, split).first(60))
     monkeypatch.setitem(EXPERIMENTS, "tiny", Experiment("digits", epochs=2, batch=20, suite="tiny", test=20))
-    monkeypatch.setitem(experiments.SUITES, "tiny", {"linf": PGD(Linf(0.1), 2)})
+    monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(0.1), 2)})
     return calls
 
 
@@ -163,7 +164,7 @@ def test_unwritable_folders_end_before_any_work(toys, tmp_path, capsys):
     "table, key, value",
     [
         (EXPERIMENTS, "tiny", Experiment("digits", epochs=3, batch=20, suite="tiny", test=20)),
-        (experiments.SUITES, "tiny", {"linf": PGD(Linf(0.2), 2)}),
+        (FIXED, "tiny", {"linf": PGD(Linf(0.2), 2)}),
         (None, "quick", {"experiments": {"b": "tiny"}}),
     ],
     ids=["experiment", "attacks", "parameters"],
@@ -275,7 +276,7 @@ figure.draw = lambda numbers: __import__("matplotlib.pyplot").pyplot.figure()
 sys.modules[figure.__name__] = figure
 cli.FIGURES = ("trained",)
 experiments.EXPERIMENTS = {"tiny": experiments.Experiment("digits", epochs=40, suite="rt", test=2)}
-experiments.SUITES["rt"].pop("rt")
+experiments.FIXED["rt"].pop("rt")
 load = experiments.load
 experiments.load = lambda name, split: load(name, split).first(200)
 sys.exit(cli.main(sys.argv[1:]))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks.suites import SUITES, suite
+from tradeoff.attacks.suites import FIXED, SUITES, suite
 from tradeoff.evaluation import evaluate
-from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
+from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union, parse
 
 EVERY = Union((Linf(0.1), L2(0.6), L1(2), Lp(1.5, 1), RotationTranslation(1, 10)))
 
@@ -31,9 +31,19 @@ def test_every_set_has_attacks_of_its_own(name):
         assert {str(attack.S) for attack in suite(name, preset).values()} == {str(S) for S in preset.sets}
 
 
-def test_unknown_suite():
+@pytest.mark.parametrize("name", FIXED)
+def test_fixed_suites_name_their_columns_by_set(name):
+    for column, attack in suite(name).items():
+        assert parse(str(attack.S)) == attack.S and attack.S.name == column
+
+
+def test_wrong_suites():
     with pytest.raises(ValueError, match="unknown suite 'stong', did you mean 'strong'"):
         suite("stong", EVERY)
+    with pytest.raises(ValueError, match="'lp' has sets of its own .linf:0.3, l1:10, l2:2.: choose quick"):
+        suite("lp", EVERY)
+    with pytest.raises(ValueError, match="'strong' is made for sets, and none are given: name them, or choose lp"):
+        suite("strong")
 
 
 @pytest.mark.skipif(find_spec("foolbox") is None, reason="the paper's suite has the peers where foolbox is installed")

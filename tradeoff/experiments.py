@@ -1,53 +1,36 @@
 """Experiments are data: what is trained, on what, and how it is evaluated. Results are made when they are missing.
 
-A run is a folder RUNS/NAME: `experiment.json` (what was declared, and the provenance), `log.jsonl` (a line per epoch),
-`weights.safetensors`, `outcomes.npz` and `outcomes.json` (the outcome matrix); `checkpoint.safetensors` while training
-is under way, from which an interrupted run goes on.
+A run is a folder RUNS/NAME: `experiment.json` (what was declared, and the provenance), `log.jsonl` (a line per epoch)
+and `weights.safetensors`; `checkpoint.safetensors` while training is under way, from which an interrupted run goes on.
+An evaluation by the attacks of a suite on the first N test examples is a folder RUNS/NAME/SUITE-N: `outcomes.npz` and
+`outcomes.json` (the outcome matrix), `task.json` and `cells.jsonl` (what is known of it, see `tradeoff.cells`).
+
+`python -m tradeoff.experiments` makes many of them; the command itself is `campaign.main`.
 """
 
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import active_children, get_context
 from pathlib import Path
-from threading import RLock
 
 import numpy as np
-import torch
 from torch import nn
-from tqdm import tqdm
 
-from tradeoff.attacks import APGD, MSD, PGD, SLIDE, GridSearch, RandomSearch
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, RandomSearch
 from tradeoff.attacks.ascent import check_count
+from tradeoff.attacks.suites import FIXED, suite
 from tradeoff.data import Images, load
+from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
-from tradeoff.perturbations import L1, L2, Linf, RotationTranslation
-from tradeoff.provenance import made_by, provenance
+from tradeoff.perturbations import L1, L2, Linf, RotationTranslation, Union
+from tradeoff.provenance import provenance
 from tradeoff.training import fit, load_weights, save_weights
 
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
-
-# The attacks of an evaluation, by the name of their column.
-SUITES = {
-    "lp": {"linf": PGD(LINF, steps=40), "l1": SLIDE(ONE, steps=40), "l2": PGD(TWO, steps=40)},
-    "lp-100": {
-        "linf": PGD(LINF, steps=100, restarts=5),
-        "l1": SLIDE(ONE, steps=100, restarts=5),
-        "l2": PGD(TWO, steps=100, restarts=5),
-    },
-    "rt": {"linf": PGD(LINF, steps=40), "rt": GridSearch(RT)},
-    # Short ones, to watch training by.
-    "lp-20": {"linf": PGD(LINF, steps=20), "l1": APGD(ONE, steps=20, radii=(3, 2, 1)), "l2": APGD(TWO, steps=20)},
-    "rt-20": {"linf": PGD(LINF, steps=20), "rt": RandomSearch(RT, tries=20)},
-}
 
 
 @dataclass(frozen=True)
@@ -153,8 +136,7 @@ def train(
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     images, watch = load(experiment.data, "train"), None
     if experiment.watch:
-        suite = lookup(SUITES, experiment.watch, "suite")
-        watch = suite, load(experiment.data, "test").first(experiment.watched)
+        watch = suite(experiment.watch), load(experiment.data, "test").first(experiment.watched)
     log = fit(
         model,
         images,
@@ -174,14 +156,173 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     return log, images.source
 
 
-_FILES = (
-    "experiment.json",
-    "log.jsonl",
-    "weights.safetensors",
-    "checkpoint.safetensors",
-    "outcomes.npz",
-    "outcomes.json",
-)
+@dataclass(frozen=True)
+class Training:
+    """The job (see `tradeoff.engines`) of training an experiment in RUNS/NAME."""
+
+    name: str
+    experiment: Experiment
+    runs: Path
+    device: str = "cpu"
+    progress: bool = False
+
+    needs = ()
+
+    @property
+    def title(self) -> str:
+        return f"train {self.name}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.name
+
+    def done(self) -> bool:
+        """Whether this experiment has been trained there."""
+        declared = self.folder / "experiment.json"
+        return (self.folder / "weights.safetensors").exists() and (
+            declared.exists() and read_json(declared)["experiment"] == repr(self.experiment)
+        )
+
+    def forget(self) -> None:
+        """Remove the run and its evaluations, and nothing else."""
+        for file in ("experiment.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors"):
+            (self.folder / file).unlink(missing_ok=True)
+        self._forget_evaluations()  # of other weights
+
+    def __call__(self) -> nn.Module:
+        """The trained model, on the device. Raises as `train` does."""
+        weights, checkpoint = self.folder / "weights.safetensors", self.folder / "checkpoint.safetensors"
+        trained, began = weights.exists(), time.perf_counter()
+        if not trained:
+            self._forget_evaluations()
+            again = " (goes on from its last epoch)" if checkpoint.exists() else ""
+            source = load(self.experiment.data, "test").source
+            _say(self, f"training {self.experiment.epochs} epochs on {source}{again}")
+        model = train(self.experiment, self.folder, self.device, _label(self, "training"))
+        if not trained:
+            _say(self, f"trained in {time.perf_counter() - began:.0f} s")
+        return model
+
+    def _forget_evaluations(self) -> None:
+        for folder in self.folder.glob("*-*/"):
+            _forget(folder)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The job of attacking a trained experiment, on its first `n` test examples, in RUNS/NAME/SUITE-N.
+
+    `attacks` are those of the suite: they go along, as the machine that does the job may have other packages installed.
+    """
+
+    name: str
+    experiment: Experiment
+    suite: str
+    attacks: dict
+    n: int
+    runs: Path
+    device: str = "cpu"
+    progress: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"evaluate {self.name} {self.suite}-{self.n}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (f"train {self.name}",)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.name / f"{self.suite}-{self.n}"
+
+    def forget(self) -> None:
+        """Remove the evaluation, and nothing else."""
+        _forget(self.folder)
+
+    def done(self) -> bool:
+        """Whether the outcomes of these attacks are there."""
+        return self._written() and Outcomes.load(self.folder / "outcomes").about.get("attacks") == self._described()
+
+    def __call__(self) -> Outcomes:
+        """The outcomes. Raises ValueError for a folder that holds those of other attacks or weights."""
+        if not self._written():
+            images = load(self.experiment.data, "test").first(self.n)
+            model = build(self.experiment.model, self.experiment.seed)
+            load_weights(Path(self.runs) / self.name / "weights.safetensors", model)
+            began = time.perf_counter()
+            found = evaluate(
+                model.to(self.device).eval(),
+                self.attacks,
+                images.x,
+                images.y,
+                np.random.default_rng(self.experiment.seed),
+                cascade=self.suite not in FIXED,  # figures show every cell
+                chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
+                run=self.folder,
+                progress=_label(self, "attacking"),
+                about=provenance(data=f"first {len(images)} test examples of {images.source}", device=str(self.device)),
+            )
+            found.save(self.folder / "outcomes")
+            numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
+            _say(self, f"attacked in {time.perf_counter() - began:.0f} s: {numbers}")
+        outcomes = Outcomes.load(self.folder / "outcomes")
+        if outcomes.about.get("attacks") != self._described():
+            raise ValueError(f"{self.folder} is of other attacks than the suite {self.suite!r} has now: delete it to "
+                             "evaluate again")  # fmt: skip
+        return outcomes
+
+    def _written(self) -> bool:
+        return all((self.folder / f"outcomes.{suffix}").exists() for suffix in ("npz", "json"))
+
+    def _described(self) -> dict[str, str]:
+        return describe(self.attacks)
+
+
+def _forget(evaluation: Path) -> None:
+    for file in ("outcomes.json", "outcomes.npz", "task.json", "cells.jsonl"):
+        (evaluation / file).unlink(missing_ok=True)
+
+
+def _label(job: Training | Evaluation, verb: str) -> str | None:
+    return f"  {job.name}: {verb}" if job.progress else None
+
+
+def _say(job: Training | Evaluation, text: str) -> None:
+    if job.progress:
+        print(f"  {job.name}: {text}", file=sys.stderr, flush=True)
+
+
+def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
+    """The attacks of a suite on the sets that the experiment's own suite attacks; by default those of its own suite.
+
+    >>> list(attacks_of(EXPERIMENTS["digits-linf"])), list(attacks_of(EXPERIMENTS["digits-max-rt"], "quick"))
+    (['linf', 'l1', 'l2'], ['quick linf:0.3', 'quick rt:3px,30deg'])
+    """
+    own = suite(experiment.suite)
+    if name is None or name in FIXED:
+        return own if name is None else suite(name)
+    return suite(name, Union(tuple(dict.fromkeys(attack.S for attack in own.values()))))
+
+
+def jobs_of(
+    name: str,
+    runs: str | Path,
+    suite: str | None = None,
+    n: int | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+) -> tuple[Training, Evaluation]:
+    """The training of EXPERIMENTS[name] and its evaluation, by default that which the experiment declares.
+
+    Raises ValueError for an unknown name, with the nearest right one.
+    """
+    experiment = lookup(EXPERIMENTS, name, "experiment")
+    how = {"runs": Path(runs), "device": device, "progress": progress}
+    attacks = attacks_of(experiment, suite)
+    return Training(name, experiment, **how), Evaluation(
+        name, experiment, suite or experiment.suite, attacks, n or experiment.test, **how
+    )
 
 
 @dataclass(frozen=True)
@@ -212,100 +353,42 @@ class Results:
         Raises ValueError for an unknown name, with the nearest right one, and for a folder that holds anything else
         than what is declared now.
         """
-        experiment = lookup(EXPERIMENTS, name, "experiment")
-        suite = lookup(SUITES, experiment.suite, "suite")
-        images = load(experiment.data, "test").first(experiment.test)
-        folder = Path(self.runs) / name
-        weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-        matrix, rest = folder / "outcomes.npz", folder / "outcomes.json"
-        self._forget_once(name)
-        label = (lambda verb: f"  {name}: {verb}") if self.progress else (lambda verb: None)
-        trained = weights.exists()
-        if not trained:
-            again = " (goes on from its last epoch)" if checkpoint.exists() else ""
-            self._say(f"  {name}: training {experiment.epochs} epochs on {images.source}{again}")
-        began = time.perf_counter()
-        model = train(experiment, folder, self.device, label("training"))
-        if not trained:
-            rest.unlink(missing_ok=True)  # the outcomes of other weights
-            self._say(f"  {name}: trained in {time.perf_counter() - began:.0f} s")
-        if not (matrix.exists() and rest.exists()):
-            about = provenance(data=f"first {len(images)} test examples of {images.source}")
-            rng = np.random.default_rng(experiment.seed)
-            began = time.perf_counter()
-            # A fixed chunk: the numbers of a figure must not depend on what was fastest that day.
-            found = evaluate(model, suite, images.x, images.y, rng, chunk=100, progress=label("attacking"), about=about)
-            found.save(rest)
-            numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
-            self._say(f"  {name}: attacked in {time.perf_counter() - began:.0f} s: {numbers}")
-        outcomes = Outcomes.load(rest)
-        if outcomes.about.get("attacks") != describe(suite):
-            raise ValueError(f"{rest} is of other attacks than the suite {experiment.suite!r} has now: "
-                             "delete it to evaluate again")  # fmt: skip
-        return Run(model, images, outcomes)
+        training, evaluation = self._jobs(name)
+        images = load(evaluation.experiment.data, "test").first(evaluation.n)
+        return Run(training(), images, evaluation())
 
     def prepare(self, names: Iterable[str], workers: int) -> None:
-        """Make the runs that are missing, `workers` at a time, each in a process of one thread.
-
-        One thread, because the same sums in another order round otherwise: a result must not depend on the number of
-        cores. Networks this small lose little by it, and runs side by side win it back.
-        """
+        """Make the runs that are missing, `workers` at a time, each in a process of one thread; the first that fails
+        ends the others."""
         check_count(workers, "workers")
-        names = list(dict.fromkeys(names))
-        for name in names:
-            lookup(EXPERIMENTS, name, "experiment")
-            self._forget_once(name)
-        made = ("weights.safetensors", "outcomes.npz", "outcomes.json")
-        names = [name for name in names if not all((Path(self.runs) / name / file).exists() for file in made)]
-        if workers == 1 or len(names) < 2:
-            for name in names:
-                self(name)
+        jobs = longest_first(missing([job for name in dict.fromkeys(names) for job in self._jobs(name)]))
+        if workers == 1 or len({job.name for job in jobs}) < 2:
+            for job in jobs:
+                job()
             return
-        names.sort(key=lambda name: -len(EXPERIMENTS[name].attacks))  # the long ones first
-        self._say(f"making {len(names)} runs, {min(workers, len(names))} at a time: {', '.join(names)}")
-        alone = replace(self, force=False, _fresh=set())
-        command = provenance()["command"]
-        with ProcessPoolExecutor(min(workers, len(names)), get_context("spawn"), _start_worker, (command,)) as pool:
-            try:
-                for run in as_completed([pool.submit(_make, alone, name, EXPERIMENTS[name]) for name in names]):
-                    run.result()
-            except BrokenProcessPool:
-                raise OSError("a worker process died, perhaps for want of memory: try fewer --workers "
-                              "(finished epochs and runs are kept)") from None  # fmt: skip
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                workers = active_children()
-                for worker in workers:
-                    worker.terminate()
-                for worker in workers:
-                    worker.join()
-                raise
-
-    def _forget_once(self, name: str) -> None:
-        """With `force`, remove the run, but not one that this object has made."""
-        if self.force and name not in self._fresh:
-            for file in _FILES:
-                (Path(self.runs) / name / file).unlink(missing_ok=True)
-        self._fresh.add(name)
-
-    def _say(self, text: str) -> None:
         if self.progress:
-            print(text, file=sys.stderr, flush=True)
+            named = ", ".join(dict.fromkeys(job.name for job in jobs))
+            print(f"making {named}, {workers} at a time", file=sys.stderr, flush=True)
+        with Local(min(workers, len(jobs))) as engine:
+            for end in run(jobs, engine):
+                if end.error:
+                    raise end.error
+
+    def _jobs(self, name: str) -> tuple[Training, Evaluation]:
+        """Both jobs. With `force`, what they made is removed, but not what this object has made."""
+        training, evaluation = jobs_of(name, self.runs, device=self.device, progress=self.progress)
+        if self.force and name not in self._fresh:
+            training.forget()
+        self._fresh.add(name)
+        return training, evaluation
 
 
-def _start_worker(command: str) -> None:
-    """One thread, and interruptions only by the parent, as terminations that end in clean-up without a traceback."""
-    torch.set_num_threads(1)
-    tqdm.set_lock(RLock())  # tqdm's own is shared between processes, and would be leaked by a termination
-    made_by(command)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+def longest_first(jobs: Iterable[Training | Evaluation]) -> list[Training | Evaluation]:
+    """Trainings before evaluations, against many attacks before against few: what begins last ends soon."""
+    return sorted(jobs, key=lambda job: (isinstance(job, Evaluation), -len(job.experiment.attacks)))
 
 
-def _make(results: Results, name: str, experiment: Experiment) -> None:
-    """Make one run for its files: what it returns would have to be sent to the parent."""
-    EXPERIMENTS[name] = experiment  # the parent may have declared more than this module does
-    try:
-        results(name)
-    except SystemExit:  # terminated: the pool would give a worker that merely raised the next run
-        os._exit(1)
+if __name__ == "__main__":
+    from tradeoff.campaign import main
+
+    sys.exit(main())

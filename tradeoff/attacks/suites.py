@@ -1,4 +1,5 @@
-"""Suites: the attacks of an evaluation, made for any sets. Cheap ones come first, as a cascade wants them."""
+"""Suites: the attacks of an evaluation, made for any sets or fixed on sets of their own. Cheap ones come first, as a
+cascade wants them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,26 +12,40 @@ from tradeoff.attacks.ascent import Box
 from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.external import paper_peers
 from tradeoff.attacks.pgd import PGD
-from tradeoff.attacks.search import GridSearch
+from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.square import Square
 from tradeoff.names import lookup
-from tradeoff.perturbations import Affine, Lp, Union
+from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
 
-def suite(name: str, sets, box: Box = (0.0, 1.0)) -> dict:
-    """The attacks of a suite on each member of `sets` (one set, or a union), by name.
+def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
+    """The attacks of a suite on each member of `sets` (one set, or a union), by name; of a suite of FIXED on its own
+    sets, for which none are given.
 
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
       (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
+    - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
+      as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
+    - "lp-20", "rt-20": short ones on the same sets, to watch training by.
 
-    >>> list(suite("quick", Union((Linf(0.3), L1(10)))))
-    ['quick linf:0.3', 'quick l1:10']
+    Raises ValueError for an unknown name, for sets missing, and for sets given to a suite that has its own.
+
+    >>> list(suite("quick", Union((Linf(0.3), L1(10))))), list(suite("lp"))
+    (['quick linf:0.3', 'quick l1:10'], ['linf', 'l1', 'l2'])
     """
-    make = lookup(SUITES, name, "suite")
+    make = lookup({**SUITES, **FIXED}, name, "suite")
+    if name in FIXED:
+        if sets is not None:
+            raise ValueError(f"the suite {name!r} has sets of its own ({', '.join(str(a.S) for a in make.values())}): "
+                             f"choose {', '.join(SUITES)} for sets of yours")  # fmt: skip
+        return dict(make)
+    if sets is None:
+        raise ValueError(f"the suite {name!r} is made for sets, and none are given: name them, or choose "
+                         f"{', '.join(FIXED)}, which have their own")  # fmt: skip
     attacks = {}
     for S in sets.sets if isinstance(sets, Union) else (sets,):
         attacks |= {f"{attack} {S}": made for attack, made in make(S, box).items()}
@@ -100,3 +115,14 @@ def _climb_or_search(S, box: Box, steps: int, restarts: int):
     if not isinstance(S, Lp):
         return GridSearch(S)
     return (SLIDE if S.p == 1 else PGD)(S, steps, restarts=restarts, box=box)
+
+
+_LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
+# Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
+FIXED: dict[str, Mapping] = {
+    "lp": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _L1, _L2)},
+    "lp-100": {S.name: _climb_or_search(S, (0.0, 1.0), 100, 5) for S in (_LINF, _L1, _L2)},
+    "rt": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _RT)},
+    "lp-20": {"linf": PGD(_LINF, steps=20), "l1": APGD(_L1, steps=20, radii=(3, 2, 1)), "l2": APGD(_L2, steps=20)},
+    "rt-20": {"linf": PGD(_LINF, steps=20), "rt": RandomSearch(_RT, tries=20)},
+}

@@ -74,7 +74,7 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
     from tradeoff.experiments import Results
 
     matplotlib.use("agg")  # files alone, wherever there is a screen
-    torch.set_num_threads(1)  # see Results.prepare
+    torch.set_num_threads(1)  # see tradeoff.engines
     if options.workers is None:
         options.workers = (os.cpu_count() or 1) if options.device == "cpu" else 1
     check_count(options.workers, "workers")
@@ -149,11 +149,11 @@ def _numbers_there(name: str, preset: str, out: Path) -> dict | None:
 def _declared(name: str, preset: str) -> dict:
     """All that the figure's numbers are made from, as JSON reads it back, so that tuples and lists compare equal."""
     from tradeoff.evaluation import describe
-    from tradeoff.experiments import EXPERIMENTS, SUITES
+    from tradeoff.experiments import EXPERIMENTS, attacks_of
 
     parameters = figure_module(name).PARAMETERS[preset]
     used = {e: EXPERIMENTS[e] for e in parameters.get("experiments", {}).values()}
-    experiments = {e: [repr(used[e]), describe(SUITES[used[e].suite])] for e in used}
+    experiments = {e: [repr(used[e]), describe(attacks_of(used[e]))] for e in used}
     return json.loads(json.dumps({"parameters": parameters, "experiments": experiments}))
 
 
