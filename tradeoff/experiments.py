@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from tradeoff.attacks import APGD, MSD, PGD, SLIDE, RandomSearch
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, RandomSearch, Softened
 from tradeoff.attacks.ascent import check_count
 from tradeoff.attacks.suites import FIXED, suite
 from tradeoff.data import Images, load
@@ -100,6 +100,9 @@ EXPERIMENTS |= {f"mnist-{name}-apgd": replace(experiment, attacks=tuple(
                     APGD(ONE, 10, radii=(3, 2, 1), early_stop=False) if isinstance(attack, SLIDE) else attack
                     for attack in experiment.attacks))
                 for name in ("max", "e-at") for experiment in [EXPERIMENTS[f"mnist-{name}"]]}  # fmt: skip
+# And against slopes that see past what a network masks its gradients with.
+EXPERIMENTS["mnist-e-at-soft"] = replace(EXPERIMENTS["mnist-e-at-apgd"], attacks=(
+    *EXPERIMENTS["mnist-e-at-apgd"].attacks, *map(Softened, EXPERIMENTS["mnist-l1"].attacks)))  # fmt: skip
 
 
 def train(
