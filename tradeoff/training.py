@@ -258,7 +258,8 @@ def _scaled(attack, share: float):
         return replace(attack, attack=_scaled(attack.attack, share))
     if isinstance(attack, MSD):
         return replace(attack, sets=attack.S.scaled(share).sets)
-    return replace(attack, S=attack.S.scaled(share))
+    step = {"step": share * attack.step} if getattr(attack, "step", None) else {}
+    return replace(attack, S=attack.S.scaled(share), **step)
 
 
 # ---- checkpoints: safetensors with JSON in the header, no pickle
