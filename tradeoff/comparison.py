@@ -237,13 +237,18 @@ def table(comparison: Comparison, records: Mapping[str, Record]) -> tuple[list[s
         line += ["–" if value is None else f"{value:.1f}" for value in row["published"].values()]
         for suite in SUITES:
             line += ["–", "–"] if row[suite] is None else [row[suite].text(), f"{row[suite].passes:,.0f}"]
-        line.append("–" if row["difference"] is None else
-                    f"{_signed(row['difference'])} ({_signed(row['interval'][0])}, {_signed(row['interval'][1])})")  # fmt: skip
+        low, high = map(signed, row["interval"] or (0.0, 0.0))
+        line.append("–" if row["difference"] is None else f"{signed(row['difference'])} ({low}, {high})")
         lines.append([*line, row["why"]])
     return header, lines
 
 
-def _signed(share: float) -> str:
+def signed(share: float) -> str:
+    """A difference in percentage points: "−3.2", "+0.4".
+
+    >>> signed(-0.032), signed(0.0041), signed(0.0)
+    ('−3.2', '+0.4', '0.0')
+    """
     return f"{100 * share:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
 
 
@@ -265,9 +270,9 @@ def training_table(comparison: Comparison, records: Mapping[str, Record]) -> tup
 def notes(comparison: Comparison) -> list[str]:
     """What the columns mean and where the published numbers are from."""
     return [
-        "Accuracy in percent. Ours: in parentheses the exact 95 % interval, in brackets the range of three seeds, their "
-        "mean before it. Passes: what the attacks cost an example and network, a forward and a backward pass counting "
-        "as one. Difference of the suites (first seed): percentage points and their paired bootstrap 95 % interval.",
+        "Accuracy in percent. Ours: in parentheses the exact 95 % interval, in brackets the range of several seeds, "
+        "their mean before it. Passes: what the attacks cost an example and network, a forward and a backward pass "
+        "counting as one. Difference of the suites (first seed): percentage points and their paired bootstrap 95 % interval.",
         *(f"{PUBLISHED[key].title}: {PUBLISHED[key].attacks}; "
           f"{f'{PUBLISHED[key].n:,} examples' if PUBLISHED[key].n else 'number of examples not recorded here'}, "
           f"{f'at most {PUBLISHED[key].passes:,} passes' if PUBLISHED[key].passes else 'passes not recorded here'}. "
@@ -283,7 +288,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="|".join(COMPARISONS), help="tables (default: all)")
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
-    parser.add_argument("--style", default="txt", metavar="|".join(tables.STYLES), help="what is printed (default: txt)")
+    parser.add_argument(
+        "--style", default="txt", metavar="|".join(tables.STYLES), help="what is printed (default: txt)"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder to write every table to, in every style and as JSON")
     options = parser.parse_args(arguments)
     try:

@@ -81,4 +81,3 @@ PUBLISHED: dict[str, Published] = {
         }),
     ),
 }  # fmt: skip
-

@@ -1,7 +1,8 @@
 """What is kept of trained runs and their evaluations, read without making anything: what is missing stays missing.
 
-A run is a folder RUNS/NAME, as `tradeoff.experiments` makes it: `experiment.json`, `log.jsonl` and `weights.safetensors`
-of its training, and a folder SUITE-N with the outcomes of every evaluation by a suite on the first N test examples.
+A run is a folder RUNS/NAME, as `tradeoff.experiments` makes it: `experiment.json`, `log.jsonl` and
+`weights.safetensors` of its training, and a folder SUITE-N with the outcomes of every evaluation by a suite on the
+first N test examples.
 """
 
 import json
@@ -56,7 +57,7 @@ class Record:
         return np.cumsum([(record["forward"] + record["backward"]) / 2 for record in self.log])
 
     def watched(self, row: str) -> np.ndarray:
-        """The watched accuracy after each epoch, float (epochs,): "clean", a set or "union"; NaN where there is none."""
+        """The watched accuracy ("clean", a set or "union") after each epoch, float (epochs,); NaN where unknown."""
         return np.array([record.get("watch", {}).get(row, np.nan) for record in self.log])
 
 
