@@ -55,6 +55,7 @@ def _model(name: str, seeds: int = 1, label: str | None = None, published: str |
     return Model(label or name, published or name, runs)
 
 
+SHORT = {"paper": "the paper", "paper-rt": "the paper", "maini": "Maini et al."}
 SUITES = ("paper", "strong")  # the columns that are ours, the weaker first
 COMPARISONS: dict[str, Comparison] = {
     "lp": Comparison(
@@ -169,33 +170,38 @@ def broken_by(weak: Outcomes, strong: Outcomes, names: Sequence[str]) -> Broken:
                   {attack: count / total for attack, count in first.most_common() if count})  # fmt: skip
 
 
-def reason(given: Sequence[tuple[float, int | None]], weak: Sequence[Outcomes], strong: Sequence[Outcomes],
-           names: Sequence[str]) -> str:  # fmt: skip
-    """Why a row's numbers differ, in words; "–" where there is nothing to compare. `given` are the published accuracies
-    and the number of examples behind each; several seeds are compared by the first."""
+def beyond_sampling(theirs: float, n: int | None, ours: Sequence[Outcomes], names: Sequence[str]) -> float:
+    """By how much our accuracy is above a published share (below: negative) after what sampling allows: the gap between
+    the exact 95 % intervals, ours the hull over seeds, theirs a point where its number of examples `n` is unknown."""
+    low, high = min(o.interval(*names)[0] for o in ours), max(o.interval(*names)[1] for o in ours)
+    bottom = top = theirs
+    if n:
+        bottom, top = binomtest(round(theirs * n), n).proportion_ci(method="exact")
+    return max(low - top, 0.0) - max(bottom - high, 0.0)
+
+
+def reason(
+    given: Mapping[str, float], weak: Sequence[Outcomes], strong: Sequence[Outcomes], names: Sequence[str]
+) -> str:
+    """Why a row's numbers differ, in words; "–" where there is nothing to compare. `given` are the published shares by
+    table; of several seeds the suites are compared on the first."""
     said = []
-    for share, n in given if weak else ():
-        low, high = min(o.interval(*names)[0] for o in weak), max(o.interval(*names)[1] for o in weak)
-        theirs = (share, share)
-        if n:
-            exact = binomtest(round(share * n), n).proportion_ci(method="exact")
-            theirs = (exact.low, exact.high)
-        gap = 100 * max(low - theirs[1], theirs[0] - high)
-        side = "above" if low > theirs[1] else "below"
-        said.append("as published" if gap <= 0 else f"{side} the published by more than sampling (by {gap:.1f})")
-    said = ["as published"] if set(said) == {"as published"} else said
+    for key, theirs in given.items() if weak else ():
+        gap = beyond_sampling(theirs, PUBLISHED[key].n, weak, names)
+        who = SHORT[key]
+        said.append(f"{signed(gap)} from {who} beyond sampling" if abs(gap) >= 0.0005 else f"as {who}")
     if weak and strong:
         found = broken_by(weak[0], strong[0], names)
-        if found.paired.first == found.paired.second == 0:
-            said.append("both suites break the same")
-        elif found.paired.first:
-            parts = [f"{share:.0%} by {attack}" for attack, share in list(found.first.items())[:2]]
+        if found.paired.first:
+            parts = [f"{share:.0%} {attack}" for attack, share in list(found.first.items())[:2]]
             if len(names) > 1:
                 alone = max(found.alone, key=found.alone.__getitem__)
-                parts.insert(0, f"{found.alone[alone]:.0%} by {alone} alone")
-            said.append(f"the strong suite breaks {found.paired.first} more: {', '.join(parts)}")
+                parts.insert(0, f"{found.alone[alone]:.0%} under {alone} alone")
+            said.append(f"the strong suite breaks {found.paired.first} more ({', '.join(parts)})")
+        elif names:
+            said.append("the strong suite breaks no more")
         if found.paired.second:
-            said.append(f"the paper's suite breaks {found.paired.second} that the strong one leaves")
+            said.append(f"and leaves {found.paired.second} that the paper's breaks")
     return "; ".join(said) or "–"
 
 
@@ -211,7 +217,7 @@ def rows(comparison: Comparison, records: Mapping[str, Record]) -> list[dict]:
             asked = names or comparison.sets
             ours = {suite: evaluations(records, model.runs, suite, asked) for suite in SUITES}
             given = {key: PUBLISHED[key].percent(model.published, row) for key in comparison.published}
-            shares = [(value / 100, PUBLISHED[key].n) for key, value in given.items() if value is not None]
+            shares = {key: value / 100 for key, value in given.items() if value is not None}
             weak, strong = (ours[suite] for suite in SUITES)
             paired = broken_by(weak[0], strong[0], names).paired if weak and strong else None
             found.append({
@@ -226,8 +232,7 @@ def rows(comparison: Comparison, records: Mapping[str, Record]) -> list[dict]:
 
 def table(comparison: Comparison, records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, as text."""
-    short = {"paper": "paper %", "paper-rt": "paper %", "maini": "Maini et al. %"}
-    header = ["model", "set", *(short[key] for key in comparison.published)]
+    header = ["model", "set", *(f"{SHORT[key]} %" for key in comparison.published)]
     for suite in SUITES:
         header += [f"ours, {suite} suite %", "passes"]
     header += ["strong − paper suite", "why they differ"]
@@ -272,7 +277,7 @@ def notes(comparison: Comparison) -> list[str]:
     return [
         "Accuracy in percent. Ours: in parentheses the exact 95 % interval, in brackets the range of several seeds, "
         "their mean before it. Passes: what the attacks cost an example and network, a forward and a backward pass "
-        "counting as one. Difference of the suites (first seed): percentage points and their paired bootstrap 95 % interval.",
+        "counting as one. Difference of the suites: percentage points (first seed), paired bootstrap 95 % interval.",
         *(f"{PUBLISHED[key].title}: {PUBLISHED[key].attacks}; "
           f"{f'{PUBLISHED[key].n:,} examples' if PUBLISHED[key].n else 'number of examples not recorded here'}, "
           f"{f'at most {PUBLISHED[key].passes:,} passes' if PUBLISHED[key].passes else 'passes not recorded here'}. "
