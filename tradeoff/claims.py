@@ -208,7 +208,7 @@ def _masking() -> Iterator[Claim]:
                         f"than {THRESHOLD:.0%}.", ((f"mnist-{model}", "paper"),),
                         lambda a, S=S: share(missed(a, S)))  # fmt: skip
         yield Claim(f"softened slopes undo the l1 masking of {model}", "masking",
-                    f"One climb along softened slopes breaks more of {model} under l1 than the paper's by gradient, from "
+                    f"One l1 climb along softened slopes breaks more of {model} than the paper's by gradient, from "
                     "all its starts.", ((f"mnist-{model}", SUITES[0]), (f"mnist-{model}", SUITES[1])),
                     lambda a, b: difference(under_first(a, "l1", "gradient"),
                                             under_first(b, "l1", "softened")))  # fmt: skip
@@ -217,7 +217,8 @@ def _masking() -> Iterator[Claim]:
 def _overstated() -> Iterator[Claim]:
     weak, strong = SUITES
     for model in ("linf", "l1", "l2", "avg", "max", "msd"):
-        for name, sets in (("l1", ("l1",)), ("union", LP)):
+        # The union of the other specialists is next to nothing, for either.
+        for name, sets in (("l1", ("l1",)), ("union", LP))[: 1 if model in ("l1", "l2") else 2]:
             yield Claim(f"{name} of {model} overstated", "overstated",
                         f"The paper's suite leaves more standing under {name} on {model} than the strong one.",
                         ((f"mnist-{model}", weak), (f"mnist-{model}", strong)),

@@ -52,8 +52,8 @@ def compute(results=None, *, runs: dict, eps: float, steps: int, tries: int, wid
         torch.stack([_margin(models[model], ends[way] if way else x, y) for model, ends in found.items()])
         for way in (None, "gradient", "search")
     )  # (networks, examples)
-    right, won = (start < 0).all(dim=0), ((own < 0) & (search > 0)).sum(dim=0)
-    gap = torch.where(right & (won == won[right].max()), (search - own).sum(dim=0), -torch.inf)
+    won = torch.where((start < 0).all(dim=0), ((own < 0) & (search > 0)).sum(dim=0), -1)
+    gap = torch.where(won == won.max(), (search - own).sum(dim=0), -torch.inf)
     k = int(gap.argmax())
     panels = {model: _panel(models[model], x[k], y[k], {way: end[k] for way, end in ends.items()}, points)
               for model, ends in found.items()}  # fmt: skip
