@@ -39,7 +39,7 @@ from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 
 from tradeoff import claims, tables
-from tradeoff.comparison import COMPARISONS, SHORT, SUITES, rows, table, training_table
+from tradeoff.comparison import COMPARISONS, SHORT, SUITES, rows, signed, table, training_table
 from tradeoff.figures import figure_module
 from tradeoff.figures.style import COLOURS, LABELS, PAGE, paper_style
 from tradeoff.published import PUBLISHED
@@ -107,8 +107,8 @@ with paper_style():
     display(figure)
 for row in unions:
     if row["difference"] is not None:
-        low, high = (f"{100 * end:+.1f}" for end in row["interval"])
-        print(f"{row['model']:18} strong less paper suite: {100 * row['difference']:+.1f} points ({low} to {high})")
+        change, low, high = map(signed, (row["difference"], *row["interval"]))
+        print(f"{row['model']:18} strong less paper suite: {change} points ({low} to {high})")
 if all(row["difference"] is None for row in unions):
     print("no network has been attacked by both suites yet")
 
@@ -137,8 +137,7 @@ with paper_style():
                     color=colour)  # fmt: skip
             most = sorted(gains, key=attrgetter("broken"), reverse=True)[:3]
             print(f"{model:5}{suite:7}", ", ".join(f"{gain.attack} {gain.broken}" for gain in most if gain.broken))
-            ax.set_xscale("log")
-        ax.set(title=f"trained: {LABELS.get(model, model)}", xlabel="passes per digit", ylim=(-2, 101))
+        ax.set(title=f"trained: {LABELS.get(model, model)}", xlabel="passes per digit", ylim=(-2, 101), xscale="log")
     axes[0].set_ylabel(r"left under $\ell_1$ (%)")
     display(figure)
 

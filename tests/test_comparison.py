@@ -1,17 +1,20 @@
 """What is committed for MNIST and the tables, claims and figures made of it: exact on planted results, and gaps."""
 
+import io
 import json
 from itertools import product
 from math import comb
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 from tradeoff import claims, comparison, records, tables
 from tradeoff.claims import ALARM, CLAIMS, UNCONFIRMED, Claim, Missing, difference, missed, share
 from tradeoff.comparison import COMPARISONS, SUITES, beyond_sampling, broken_by, cost, measure, reason, rows, table
 from tradeoff.experiments import EXPERIMENTS
 from tradeoff.figures import figure_module
+from tradeoff.figures.style import paper_style
 from tradeoff.masking import THRESHOLD
 from tradeoff.outcomes import Outcomes
 from tradeoff.paired import Paired
@@ -162,11 +165,13 @@ def test_reasons_name_the_attack_that_made_the_difference():
     weak = at((1, 0.5, 0.5, 0.5))
     correct = weak.correct.copy()
     correct[np.flatnonzero(correct[:, 2])[:100], 2] = False
-    said = reason({}, [weak], [outcomes(correct)], LP)
+    said = reason({}, [weak], (weak, outcomes(correct)), LP)
     assert said == "the strong suite breaks 100 more (100% under l1 alone, 100% attack l1:10)"
-    assert reason({}, [weak], [weak], LP) == "the strong suite breaks no more"
-    assert reason({"paper": 0.5}, [weak], [], ("l1",)) == "as the paper" and reason({"paper": 0.5}, [], [], LP) == "–"
-    assert reason({"paper": 0.9, "maini": 0.51}, [weak], [], ("l1",)).endswith("beyond sampling; as Maini et al.")
+    assert reason({}, [weak], (weak, weak), LP) == "the strong suite breaks no more"
+    assert (
+        reason({"paper": 0.5}, [weak], None, ("l1",)) == "as the paper" and reason({"paper": 0.5}, [], None, LP) == "–"
+    )
+    assert reason({"paper": 0.9, "maini": 0.51}, [weak], None, ("l1",)).endswith("beyond sampling; as Maini et al.")
     low, high = weak.interval("l1")
     assert beyond_sampling(0.9, None, [weak], ("l1",)) == pytest.approx(high - 0.9)
     assert beyond_sampling(0.1, None, [weak], ("l1",)) == pytest.approx(low - 0.1)
@@ -206,14 +211,27 @@ def test_tables_from_the_command_line(tmp_path, capsys):
     assert comparison.main(["--runs", str(tmp_path / "none")]) == 2
 
 
+def test_suites_are_compared_on_one_network(tmp_path):
+    """Of the seeds, the first that both suites attacked."""
+    write(tmp_path, "mnist-max", at((1, 0.8, 0.5, 0.6), n=100))
+    write(tmp_path, "mnist-max-s1", at((1, 0.8, 0.7, 0.6), n=100))
+    write(tmp_path, "mnist-max-s1", at((1, 0.8, 0.4, 0.6), n=100), suite="strong")
+    made = rows(COMPARISONS["lp"], read_all(COMPARISONS["lp"].runs, tmp_path))
+    row = next(row for row in made if (row["model"], row["set"]) == ("max", "l1"))
+    assert row["difference"] == pytest.approx(-0.3) and row["paper"].seeds == 2 and row["strong"].seeds == 1
+
+
 def test_an_evaluation_on_other_sets_is_no_number_here(tmp_path):
     write(tmp_path, "mnist-max-rt", outcomes(np.ones((10, 3)), ("linf:0.3", "rt:3px,30deg")))
     write(tmp_path, "mnist-linf", at((1, 0.9, 0.1, 0.1)))
+    write(tmp_path, "mnist-natural", at((1, 0.0, 0.1, 0.1)))
+    write(tmp_path, "mnist-natural", outcomes(np.eye(3), ("linf:0.3", "rt:3px,30deg")), suite="paper-rt")
     found = {
         (row["model"], row["set"]): row for row in rows(COMPARISONS["rt"], read_all(COMPARISONS["rt"].runs, tmp_path))
     }
     assert found["max", "union"]["paper"].mean == 1 and found["linf", "rt"]["paper"] is None
     assert found["linf", "union"]["paper"] is None and found["linf", "linf"]["paper"].mean == 0.9
+    assert found["natural", "union"]["paper"].n == 3 and found["natural", "linf"]["paper"].n == 1000
 
 
 # ---- claims
@@ -334,6 +352,22 @@ def test_mnist_table_shows_the_means(runs):
     assert panels["ours, paper suite"]["max"] == pytest.approx([100, 70, 50, 60, 50])
     assert panels["ours, strong suite"]["max"] == [None] * 5 and panels["ours, paper suite"]["avg"] == [None] * 5
     assert panels["Maini et al. 2020"]["msd"] == [98.3, 62.7, 65.0, 67.9, 58.4]
+
+
+@pytest.mark.parametrize("name", ["mnist_table", "mnist_epochs", "cost"])
+def test_figures_draw_whatever_is_there(runs, name):
+    """Complete runs, a run under way, an old log: warnings are errors here."""
+    for model in ("linf", "max", "max-s1"):
+        write(runs, f"mnist-{model}", at((1, 0.8, 0.5, 0.6), n=100), epochs([0.2, 0.3]))
+        write(runs, f"mnist-{model}", at((1, 0.8, 0.1, 0.6), n=100), epochs([0.2, 0.3]), suite="strong")
+    write(runs, "mnist-msd", log=epochs([0.5]), finished=False)
+    write(runs, "mnist-avg", log=[{"forward": 6, "backward": 2, "seconds": 1.0}])
+    module = figure_module(name)
+    numbers = json.loads(json.dumps(module.compute(**module.PARAMETERS["quick"]), allow_nan=False))
+    with paper_style():
+        figure = module.draw(numbers)
+        figure.savefig(io.BytesIO(), format="png")
+    plt.close(figure)
 
 
 def test_cost_is_compared_at_that_of_the_cheapest(runs):

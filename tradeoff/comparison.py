@@ -9,7 +9,7 @@ suite had left standing.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,10 +107,13 @@ def names_of(row: str, sets: Sequence[str]) -> tuple[str, ...]:
     return {"clean": (), "union": tuple(sets)}.get(row, (row,))
 
 
-def evaluations(records: Mapping[str, Record], runs: Sequence[str], suite: str, sets: Sequence[str]) -> list[Outcomes]:
-    """The evaluations of the runs by the suite, of those that attack all of the sets."""
-    found = (records[run].outcomes.get(suite) for run in runs)
-    return [outcomes for outcomes in found if outcomes and set(sets) <= set(outcomes.set_names)]
+def evaluations(
+    records: Mapping[str, Record], runs: Sequence[str], suite: str, sets: Sequence[str]
+) -> dict[str, Outcomes]:
+    """By run, its evaluation by the suite that attacks all of the sets; runs without are left out. A run that is
+    attacked by one suite on other sets too has them as SUITE-OTHER-N ("paper-rt-1000")."""
+    return {run: outcomes for run in runs for name, outcomes in reversed(sorted(records[run].outcomes.items()))
+            if name.split("-")[0] == suite and set(sets) <= set(outcomes.set_names)}  # fmt: skip
 
 
 def cost(outcomes: Outcomes, *names: str) -> float:
@@ -122,8 +125,9 @@ def cost(outcomes: Outcomes, *names: str) -> float:
     return float(total / 2 / len(outcomes.correct))
 
 
-def measure(found: Sequence[Outcomes], row: str, sets: Sequence[str]) -> Measured | None:
+def measure(found: Iterable[Outcomes], row: str, sets: Sequence[str]) -> Measured | None:
     """A row's accuracy over evaluations of several seeds; None without any."""
+    found = list(found)
     if not found:
         return None
     names = names_of(row, sets)
@@ -170,7 +174,7 @@ def broken_by(weak: Outcomes, strong: Outcomes, names: Sequence[str]) -> Broken:
                   {attack: count / total for attack, count in first.most_common() if count})  # fmt: skip
 
 
-def beyond_sampling(theirs: float, n: int | None, ours: Sequence[Outcomes], names: Sequence[str]) -> float:
+def beyond_sampling(theirs: float, n: int | None, ours: Collection[Outcomes], names: Sequence[str]) -> float:
     """By how much our accuracy is above a published share (below: negative) after what sampling allows: the gap between
     the exact 95 % intervals, ours the hull over seeds, theirs a point where its number of examples `n` is unknown."""
     low, high = min(o.interval(*names)[0] for o in ours), max(o.interval(*names)[1] for o in ours)
@@ -181,17 +185,19 @@ def beyond_sampling(theirs: float, n: int | None, ours: Sequence[Outcomes], name
 
 
 def reason(
-    given: Mapping[str, float], weak: Sequence[Outcomes], strong: Sequence[Outcomes], names: Sequence[str]
+    given: Mapping[str, float], ours: Collection[Outcomes], pair: tuple[Outcomes, Outcomes] | None, names: Sequence[str]
 ) -> str:
-    """Why a row's numbers differ, in words; "–" where there is nothing to compare. `given` are the published shares by
-    table; of several seeds the suites are compared on the first."""
+    """Why a row's numbers differ, in words; "–" where there is nothing to compare.
+
+    `given` are the published shares by table, held against `ours` under the weaker suite, of all seeds; `pair` is one
+    run under the weaker and the stronger suite.
+    """
     said = []
-    for key, theirs in given.items() if weak else ():
-        gap = beyond_sampling(theirs, PUBLISHED[key].n, weak, names)
-        who = SHORT[key]
+    for key, theirs in given.items() if ours else ():
+        gap, who = beyond_sampling(theirs, PUBLISHED[key].n, ours, names), SHORT[key]
         said.append(f"{signed(gap)} from {who} beyond sampling" if abs(gap) >= 0.0005 else f"as {who}")
-    if weak and strong:
-        found = broken_by(weak[0], strong[0], names)
+    if pair:
+        found = broken_by(*pair, names)
         if found.paired.first:
             parts = [f"{share:.0%} {attack}" for attack, share in list(found.first.items())[:2]]
             if len(names) > 1:
@@ -214,18 +220,18 @@ def rows(comparison: Comparison, records: Mapping[str, Record]) -> list[dict]:
     for model in comparison.models:
         for row in ("clean", *comparison.sets, "union"):
             names = names_of(row, comparison.sets)
-            asked = names or comparison.sets
-            ours = {suite: evaluations(records, model.runs, suite, asked) for suite in SUITES}
+            ours = {suite: evaluations(records, model.runs, suite, names) for suite in SUITES}
             given = {key: PUBLISHED[key].percent(model.published, row) for key in comparison.published}
             shares = {key: value / 100 for key, value in given.items() if value is not None}
-            weak, strong = (ours[suite] for suite in SUITES)
-            paired = broken_by(weak[0], strong[0], names).paired if weak and strong else None
+            weak, strong = ours.values()
+            pair = next(((weak[run], strong[run]) for run in weak if run in strong), None)
+            paired = pair and broken_by(*pair, names).paired
             found.append({
                 "model": model.label, "set": row, "published": given,
-                **{suite: measure(ours[suite], row, comparison.sets) for suite in SUITES},
+                **{suite: measure(ours[suite].values(), row, comparison.sets) for suite in SUITES},
                 "difference": paired and -paired.difference,
                 "interval": paired and tuple(-end for end in reversed(paired.interval())),
-                "why": reason(shares, weak, strong, names),
+                "why": reason(shares, weak.values(), pair, names),
             })  # fmt: skip
     return found
 

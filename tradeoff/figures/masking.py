@@ -116,8 +116,9 @@ def _plane(ax, panel: dict, eps: float) -> None:
     shown = ax.contourf(panel["at"], panel["at"], margin, levels=np.linspace(-most, most, 21), cmap="PuOr_r")
     if margin.min() < 0 < margin.max():
         ax.contour(panel["at"], panel["at"], margin, levels=[0], colors="black", linewidths=1.2)
-    ax.contour(panel["at"], panel["at"], panel["norm"], levels=[eps * (1 + 1e-6)], colors="0.3", linewidths=0.8,
-               linestyles="--")  # fmt: skip
+    if np.max(panel["norm"]) > eps:
+        ax.contour(panel["at"], panel["at"], panel["norm"], levels=[eps * (1 + 1e-6)], colors="0.3", linewidths=0.8,
+                   linestyles="--")  # fmt: skip
     for place, marker, colour in (((0, 0), "o", "white"), ((1, 0), "s", COLOURS["linf"]), ((0, 1), "^", COLOURS["l1"])):
         ax.plot(*place, marker, color=colour, mec="black", mew=0.7, ms=5)
     ax.set(xlabel="to the gradient's end", ylabel="to the search's end", aspect="equal", xticks=(0, 1), yticks=(0, 1))
