@@ -124,7 +124,7 @@ if all(row["difference"] is None for row in unions):
 
 # %%
 with paper_style():
-    figure, axes = plt.subplots(1, 4, figsize=(PAGE, 2.3), sharey=True)
+    figure, axes = plt.subplots(1, 4, figsize=(PAGE, 2.3), sharex=True, sharey=True)
     for ax, model in zip(axes, ("linf", "avg", "max", "msd"), strict=True):
         for suite, dash, colour in zip(SUITES, ("--", "-"), (COLOURS["average"], COLOURS["linf"]), strict=True):
             found = records[f"mnist-{model}"].outcomes.get(suite)

@@ -312,6 +312,19 @@ def test_what_searches_find_behind_gradients():
         missed(outcomes(correct, S, names, tried, about), "l2")
 
 
+def test_slopes_are_compared_by_first_attacks_alone():
+    """Those that even a cascade tries on all; a later one says nothing of its own."""
+    about = {"climb": "SLIDE(...)", "soft": "Softened(attack=SLIDE(...))"}
+    S, correct = ("l1:10", "l1:10"), np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=bool)
+    tried = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1]], dtype=bool)
+    found = outcomes(correct, S, ("climb", "soft"), tried, about)
+    assert claims.under_first(found, "l1", "gradient").tolist() == [True, False, True]
+    with pytest.raises(Missing, match="the first attack on l1 is climb"):
+        claims.under_first(found, "l1", "softened")
+    with pytest.raises(Missing, match="is None"):
+        claims.under_first(found, "l2", "gradient")
+
+
 def test_names_of_claims_are_their_own():
     made = [claim for suite in SUITES for part in (claims._own_set, claims._union_below, claims._union_above,
                                                    claims._foreign) for claim in part(suite)]  # fmt: skip

@@ -77,7 +77,7 @@ def draw(numbers: dict) -> Figure:
         colour, marker, _ = _STYLES[strategy]
         right.plot([k, k], [100 * at["low"], 100 * at["high"]], color=colour, lw=1)
         right.plot(k, 100 * at["mean"], marker, color=colour, ms=5)
-    right.set_xticks(range(len(numbers["equal"])), list(numbers["equal"]), rotation=30)
+    right.set_xticks(range(len(numbers["equal"])), list(numbers["equal"]), rotation=45, ha="right")
     left.set(xlabel="million passes of training", ylabel="accuracy under the union (%)", ylim=(0, 100))
     left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for ax in (left, right):
