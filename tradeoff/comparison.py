@@ -65,6 +65,7 @@ COMPARISONS: dict[str, Comparison] = {
             *(_model(name) for name in ("natural", "linf", "l1", "l2")),
             *(_model(name, seeds=3) for name in ("avg", "max", "msd")),
             *(_model(name) for name in ("e-at", "alternating")),
+            *(_model(f"{name}-apgd", label=f"{name}, against APGD") for name in ("max", "e-at")),
             *(_model(f"{name}-paper", label=f"{name}, paper's CNN", published=name) for name in ("linf", "max", "msd")),
         ),
         ("paper", "maini"),

@@ -18,12 +18,16 @@ QUICK = {"runs": {"avg": ["mnist-avg", "mnist-avg-s1", "mnist-avg-s2"],
                   "max": ["mnist-max", "mnist-max-s1", "mnist-max-s2"],
                   "MSD": ["mnist-msd", "mnist-msd-s1", "mnist-msd-s2"],
                   "E-AT": ["mnist-e-at"],
-                  "alternating": ["mnist-alternating"]},
+                  "alternating": ["mnist-alternating"],
+                  "max, against APGD": ["mnist-max-apgd"],
+                  "E-AT, against APGD": ["mnist-e-at-apgd"]},
          "sets": ["linf", "l1", "l2"]}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o", "-"),
            "MSD": (COLOURS["linf"], "s", "--"), "E-AT": (COLOURS["rt"], "^", "-."),
-           "alternating": (COLOURS["clean"], "v", ":")}  # fmt: skip
+           "alternating": (COLOURS["clean"], "v", ":"),
+           "max, against APGD": (COLOURS["affine"], "P", "-"),
+           "E-AT, against APGD": (COLOURS["l1"], "D", "--")}  # fmt: skip
 
 
 def compute(results=None, *, runs: dict, sets: list[str]) -> dict:
