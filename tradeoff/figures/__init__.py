@@ -21,6 +21,10 @@ FIGURES = (
     "slide_vs_pgd",
     "projection_bug",
     "peers",
+    "mnist_table",
+    "mnist_epochs",
+    "masking",
+    "cost",
 )
 PRESETS = ("quick", "full")
 

@@ -1,0 +1,281 @@
+"""python -m tradeoff.claims: what the paper claims of networks on MNIST, held against committed outcomes.
+
+Every claim is that some share is larger than a bound: of examples on which two models, or two adversaries, end
+differently, those that are the first's (McNemar's exact test: more than half); or of examples that withstood attacks by
+gradient those that a search without breaks (exact binomial test: more than `THRESHOLD`). A claim holds if its test is
+significant at `ALARM`, which bounds the probability that it holds by chance; it is likely if its 95 % interval alone is
+above the bound. An attack can miss what breaks an example, and hence a claim is about the suite it names.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest
+
+from tradeoff import tables
+from tradeoff.comparison import SUITES, signed
+from tradeoff.masking import THRESHOLD
+from tradeoff.outcomes import Outcomes
+from tradeoff.paired import Paired
+from tradeoff.records import Record, read_all
+
+ALARM = 1e-9  # false alarms per claim
+LP = ("linf", "l1", "l2")
+
+
+class Missing(Exception):
+    """What a claim needs and is not there."""
+
+
+class Estimate(NamedTuple):
+    """A share, or a difference of two, its 95 % interval, the p-value of the test that it is above `bound`, and the
+    number of examples."""
+
+    value: float
+    interval: tuple[float, float]
+    p_value: float
+    n: int
+    bound: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`measure(outcomes, ...)` makes an estimate from the evaluations of (run, suite) in `needs`, or raises Missing."""
+
+    name: str
+    group: str
+    statement: str
+    needs: tuple[tuple[str, str], ...]
+    measure: Callable[..., Estimate]
+
+    def hold_against(self, records: Mapping[str, Record]) -> "Finding":
+        """What the records say."""
+        try:
+            return Finding(self, self.measure(*(self._needed(records, *need) for need in self.needs)), None)
+        except Missing as reason:
+            return Finding(self, None, str(reason))
+
+    @staticmethod
+    def _needed(records: Mapping[str, Record], run: str, suite: str) -> Outcomes:
+        if suite not in records[run].outcomes:
+            raise Missing(f"{run} has no evaluation by the {suite} suite")
+        return records[run].outcomes[suite]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a claim: an estimate, or what is missing for one."""
+
+    claim: Claim
+    estimate: Estimate | None
+    missing: str | None
+
+    @property
+    def verdict(self) -> str:
+        """ "holds" (p ≤ ALARM), "likely" (the interval is above the bound), "open" (it reaches on both sides), "fails"
+        (it is below) or "waits" (for results)."""
+        if self.estimate is None:
+            return "waits"
+        (low, high), bound = self.estimate.interval, self.estimate.bound
+        if self.estimate.p_value <= ALARM:
+            return "holds"
+        return "likely" if low > bound else "fails" if high < bound else "open"
+
+
+# ---- the measures
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """The first accuracy less the second, of bool arrays over the same examples."""
+    paired = Paired.of(first, second)
+    return Estimate(paired.difference, paired.interval(), paired.p_value, paired.n, 0.0)
+
+
+def share(hits: np.ndarray) -> Estimate:
+    """The share of hits, against THRESHOLD. Raises Missing where there is nothing to hit."""
+    if not len(hits):
+        raise Missing("no example is left to tell by")
+    test = binomtest(int(hits.sum()), len(hits), THRESHOLD, "greater")
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
+    return Estimate(
+        float(hits.mean()), (float(interval.low), float(interval.high)), float(test.pvalue), len(hits), THRESHOLD
+    )
+
+
+def standing(outcomes: Outcomes, *names: str) -> np.ndarray:
+    """The examples that stand under the named sets. Raises Missing where one was not attacked."""
+    for name in names:
+        if name not in outcomes.set_names:
+            raise Missing(f"the evaluation does not attack {name}")
+    return outcomes.standing(*names)
+
+
+def kind(attack: str) -> str:
+    """By what an attack, given as its repr, finds its way: the "gradient" of the network, a "softened" one, or a
+    "search" that tries points and keeps the worst.
+
+    >>> kind("Softened(attack=SLIDE(S=L1(10)))"), kind("Square(S=L1(10))"), kind("SLIDE(S=L1(10))")
+    ('softened', 'search', 'gradient')
+    """
+    if attack.startswith("Softened("):
+        return "softened"
+    searches = ("Square(", "CoordinateBeam(", "GridSearch(", "RandomSearch(")
+    walks = ("PointwiseAttack", "BoundaryAttack", "HopSkipJumpAttack", "SaltAndPepperNoiseAttack")
+    return "search" if attack.startswith(searches) or any(f"name='{walk}'" in attack for walk in walks) else "gradient"
+
+
+def missed(outcomes: Outcomes, name: str) -> np.ndarray:
+    """Of the examples that attacks by gradient left standing on a set, and that searches then tried, those that the
+    searches broke, bool (examples,).
+
+    Only attacks by gradient that come before all searches count: in a cascade, later ones are spared what those broke.
+    Raises Missing without a search, or without an attack by gradient before it.
+    """
+    kinds = {k: kind(outcomes.about["attacks"][attack]) for k, (attack, S) in
+             enumerate(zip(outcomes.attacks, outcomes.sets, strict=True)) if S.split(":")[0] == name}  # fmt: skip
+    searches = [k for k, how in kinds.items() if how == "search"]
+    own = [k for k, how in kinds.items() if how == "gradient" and k < min(searches, default=0)]
+    if not own:
+        raise Missing(f"the evaluation has no search on {name} after attacks by gradient")
+    held = outcomes.correct[:, [0, *own]].all(axis=1) & outcomes.tried[:, searches].any(axis=1)
+    return (outcomes.tried & ~outcomes.correct)[:, searches].any(axis=1)[held]
+
+
+def under_first(outcomes: Outcomes, name: str, how: str) -> np.ndarray:
+    """The examples that stand under the first attack on a set, which even a cascade tries on all. Raises Missing unless
+    there is one and it is of this kind."""
+    attack = next((a for a, S in zip(outcomes.attacks, outcomes.sets, strict=True) if S.split(":")[0] == name), None)
+    if attack is None or kind(outcomes.about["attacks"][attack]) != how:
+        raise Missing(f"the first attack on {name} is {attack}, not one of the kind {how!r}")
+    return outcomes.standing(attack)
+
+
+# ---- the claims
+
+
+def _own_set(suite: str) -> Iterator[Claim]:
+    trained = [(S, multi, f"mnist-{S}", f"mnist-{multi}") for S in LP for multi in ("avg", "max", "msd")]
+    trained += [("rt", multi, "mnist-rt", f"mnist-{multi}-rt") for multi in ("avg", "max")]
+    for S, multi, specialist, other in trained:
+        yield Claim(f"{suite}: {S} above {other.removeprefix('mnist-')} on {S}", "own set",
+                    f"The network trained on {S} alone withstands {S} more often than {multi}.",
+                    ((specialist, suite), (other, suite)),
+                    lambda a, b, S=S: difference(standing(a, S), standing(b, S)))  # fmt: skip
+
+
+def _union_below(suite: str) -> Iterator[Claim]:
+    for multi in ("avg", "max", "msd", "avg-rt", "max-rt"):
+        sets = ("linf", "rt") if multi.endswith("-rt") else LP
+        yield Claim(f"{suite}: union of {multi} below its sets", "union below sets",
+                    f"{multi} withstands the union less often than the weakest of its sets.",
+                    ((f"mnist-{multi}", suite),),
+                    lambda a, sets=sets: difference(
+                        min((standing(a, S) for S in sets), key=np.sum), standing(a, *sets)))  # fmt: skip
+
+
+def _union_above(suite: str) -> Iterator[Claim]:
+    for multi in ("avg", "max", "msd", "avg-rt", "max-rt"):
+        sets = ("linf", "rt") if multi.endswith("-rt") else LP
+        # One by one, hence the best of them too.
+        for S in ("rt",) if multi.endswith("-rt") else LP:
+            yield Claim(f"{suite}: union of {multi} above that of {S}", "union above specialists",
+                        f"{multi} withstands the union more often than the network trained on {S} alone.",
+                        ((f"mnist-{multi}", suite), (f"mnist-{S}", suite)),
+                        lambda a, b, sets=sets: difference(standing(a, *sets), standing(b, *sets)))  # fmt: skip
+
+
+def _foreign(suite: str) -> Iterator[Claim]:
+    for S in LP:
+        for other in LP:
+            if S != other:
+                yield Claim(f"{suite}: {S} below {other} on {other}", "foreign sets",
+                            f"On {other}, the network trained on {S} stands less often than that trained on {other}.",
+                            ((f"mnist-{other}", suite), (f"mnist-{S}", suite)),
+                            lambda a, b, S=other: difference(standing(a, S), standing(b, S)))  # fmt: skip
+
+
+def _masking() -> Iterator[Claim]:
+    for model in ("linf", "avg", "max", "msd"):
+        for S in ("l1", "l2"):
+            yield Claim(f"{S} gradients of {model} are masked", "masking",
+                        f"Of what withstands {S} attacks by gradient on {model}, attacks without gradients break more "
+                        f"than {THRESHOLD:.0%}.", ((f"mnist-{model}", "paper"),),
+                        lambda a, S=S: share(missed(a, S)))  # fmt: skip
+        yield Claim(f"softened slopes undo the l1 masking of {model}", "masking",
+                    f"One l1 climb along softened slopes breaks more of {model} than the paper's by gradient, from "
+                    "all its starts.", ((f"mnist-{model}", SUITES[0]), (f"mnist-{model}", SUITES[1])),
+                    lambda a, b: difference(under_first(a, "l1", "gradient"),
+                                            under_first(b, "l1", "softened")))  # fmt: skip
+
+
+def _overstated() -> Iterator[Claim]:
+    weak, strong = SUITES
+    for model in ("linf", "l1", "l2", "avg", "max", "msd"):
+        # The union of the other specialists is next to nothing, for either.
+        for name, sets in (("l1", ("l1",)), ("union", LP))[: 1 if model in ("l1", "l2") else 2]:
+            yield Claim(f"{name} of {model} overstated", "overstated",
+                        f"The paper's suite leaves more standing under {name} on {model} than the strong one.",
+                        ((f"mnist-{model}", weak), (f"mnist-{model}", strong)),
+                        lambda a, b, sets=sets: difference(standing(a, *sets), standing(b, *sets)))  # fmt: skip
+
+
+CLAIMS: dict[str, Claim] = {
+    claim.name: claim
+    for claim in (
+        *(
+            claim
+            for suite in SUITES
+            for part in (_own_set, _union_below, _union_above, _foreign)
+            for claim in part(suite)
+        ),
+        *_masking(),
+        *_overstated(),
+    )
+}
+
+# Claims that are open or fail on the committed results, and why. Tests see to it that these are all, and no more.
+UNCONFIRMED: dict[str, str] = {}
+
+
+def findings(runs: Path | None = None) -> dict[str, Finding]:
+    """Every claim held against the runs in a folder, by default the committed ones."""
+    records = read_all((run for claim in CLAIMS.values() for run, _ in claim.needs), runs)
+    return {name: claim.hold_against(records) for name, claim in CLAIMS.items()}
+
+
+def table(found: Mapping[str, Finding]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the claims that do not wait."""
+    lines = []
+    for finding in found.values():
+        if finding.estimate:
+            value, (low, high), p_value, n, _ = finding.estimate
+            lines.append([finding.claim.name, signed(value), f"{signed(low)} to {signed(high)}", f"{p_value:.1g}",
+                          str(n), finding.verdict])  # fmt: skip
+    return ["claim", "% or points", "95 % interval", "p", "examples", "verdict"], lines
+
+
+def waiting(found: Mapping[str, Finding]) -> list[str]:
+    """What the other claims wait for, a line each."""
+    reasons = Counter(finding.missing for finding in found.values() if finding.missing)
+    return [f"{count} wait: {reason}" for reason, count in reasons.items()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """1 if a claim is open or fails."""
+    parser = argparse.ArgumentParser(prog="python -m tradeoff.claims", description="The paper's claims on MNIST, held "
+                                     "against committed outcomes.")  # fmt: skip
+    parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
+    options = parser.parse_args(arguments)
+    found = findings(Path(options.runs) if options.runs else None)
+    print("\n".join([tables.text(*table(found)), *waiting(found)]))
+    return int(any(finding.verdict in ("open", "fails") for finding in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

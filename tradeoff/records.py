@@ -1,0 +1,86 @@
+"""What is kept of trained runs and their evaluations, read without making anything: what is missing stays missing.
+
+A run is a folder RUNS/NAME, as `tradeoff.experiments` makes it: `experiment.json`, `log.jsonl` and
+`weights.safetensors` of its training, and a folder SUITE-N with the outcomes of every evaluation by a suite on the
+first N test examples.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tradeoff.files import read_json
+from tradeoff.outcomes import Outcomes
+
+RUNS = Path(__file__).parent / "results" / "runs"  # those that are committed
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A run as far as it is there: `experiment` is what was declared ("" if nothing is there), `log` a record per epoch
+    (see `tradeoff.training.fit`), `outcomes` the evaluations by suite, of each suite that of most examples."""
+
+    name: str
+    folder: Path
+    experiment: str = ""
+    log: tuple[dict, ...] = ()
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+
+    @property
+    def network(self) -> str | None:
+        """The name of the network in `tradeoff.models`."""
+        declared = re.search(r"\bmodel='(\w+)'", self.experiment)
+        return declared and declared[1]
+
+    @property
+    def epochs(self) -> int | None:
+        """The number of epochs declared."""
+        declared = re.search(r"\bepochs=(\d+)", self.experiment)
+        return declared and int(declared[1])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the weights are there."""
+        return (self.folder / "weights.safetensors").exists()
+
+    def passes(self) -> np.ndarray:
+        """The passes of training since it began, after each epoch, float (epochs,): a forward and a backward pass of an
+        example count as one.
+
+        >>> Record("a", Path(), log=({"forward": 6, "backward": 4}, {"forward": 3, "backward": 1})).passes()
+        array([5., 7.])
+        """
+        return np.cumsum([(record["forward"] + record["backward"]) / 2 for record in self.log])
+
+    def watched(self, row: str) -> np.ndarray:
+        """The watched accuracy ("clean", a set or "union") after each epoch, float (epochs,); NaN where unknown."""
+        return np.array([record.get("watch", {}).get(row, np.nan) for record in self.log])
+
+
+def read(name: str, runs: Path | None = None) -> Record:
+    """The run in the folder `runs`, by default the committed one. ValueError for a damaged file."""
+    folder = (RUNS if runs is None else Path(runs)) / name
+    declared, log = folder / "experiment.json", folder / "log.jsonl"
+    experiment = read_json(declared)["experiment"] if declared.exists() else ""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        records = tuple(json.loads(line) for line in lines)
+    except ValueError as error:
+        raise ValueError(f"{log} is damaged ({error}): delete it to make it again") from error
+    found: dict[str, Outcomes] = {}
+    for path in folder.glob("*-*/outcomes.json"):
+        suite, _, number = path.parent.name.rpartition("-")
+        if number.isdecimal() and path.with_suffix(".npz").exists():
+            outcomes = Outcomes.load(path)
+            if suite not in found or len(outcomes.correct) > len(found[suite].correct):
+                found[suite] = outcomes
+    return Record(name, folder, experiment, records, found)
+
+
+def read_all(names: Iterable[str], runs: Path | None = None) -> dict[str, Record]:
+    """The runs by name, each read once."""
+    return {name: read(name, runs) for name in dict.fromkeys(names)}
