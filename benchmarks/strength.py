@@ -1,6 +1,7 @@
 """How near the strong suite comes to everything together, and at what cost.
 
-    python benchmarks/strength.py --runs tradeoff/results/networks [--models natural linf max msd] [--n 500] [--out FILE]
+    python benchmarks/strength.py --runs tradeoff/results/networks [--models natural linf max msd] [--n 500]
+        [--out FILE]
 
 For every model (RUNS/mnist-NAME/weights.safetensors, a small CNN), the first N test images of MNIST, linf 0.3, l2 2 and
 l1 10: the strong suite as a cascade, and then, on the examples that stand under all three, everything else at hand:
