@@ -5,13 +5,15 @@ A run is a folder RUNS/NAME: `experiment.json` (what was declared, and the prove
 is under way, from which an interrupted run goes on.
 """
 
+import fcntl
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -117,9 +119,10 @@ def train(
     experiment: Experiment, folder: Path | None = None, device: str = "cpu", label: str | None = None
 ) -> nn.Module:
     """The experiment's model, trained. With a `folder`, its files are kept there, an interrupted run goes on from its
-    last epoch, and a finished one is read. `label` names the progress bar (none without).
+    last checkpoint, and a finished one is read. `label` names the progress bar (none without).
 
-    Raises ValueError when the folder holds another experiment, and for bad input before any step.
+    Raises ValueError when the folder holds another experiment, and for bad input before any step, and OSError when
+    another process trains there.
     """
     model = build(experiment.model, experiment.seed)
     if folder is None:
@@ -132,16 +135,31 @@ def train(
     elif read_json(declared)["experiment"] != repr(experiment):
         raise ValueError(f"{folder} holds another experiment than the one declared now: choose another folder, "
                          "or make it again with --force")  # fmt: skip
-    weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    if weights.exists():
-        load_weights(weights, model)
-        return model.to(device).eval()
-    log, source = _fit(experiment, model, device, folder, label)
-    seconds = sum(record["seconds"] for record in log)  # those before an interruption too
-    about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
-    save_weights(weights, model, about | {"experiment": repr(experiment)})
-    checkpoint.unlink(missing_ok=True)
-    return model
+    weights = folder / "weights.safetensors"
+    if not weights.exists():
+        with _alone_in(folder):
+            if not weights.exists():  # another process may have finished just now
+                log, source = _fit(experiment, model, device, folder, label)
+                seconds = sum(record["seconds"] for record in log)  # those before an interruption too
+                about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
+                save_weights(weights, model, about | {"experiment": repr(experiment)})
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    load_weights(weights, model)
+    return model.to(device).eval()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the block; the system lets them in when this one ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another process trains in {folder}: wait for it, or choose another folder") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -119,7 +120,7 @@ def fit(
     watch_seconds. Watching counts neither as passes nor as seconds of training.
 
     Raises ValueError for bad input and for the checkpoint of other training before any step, and, naming epoch and
-    step, when training diverges, which leaves the last checkpoint as it is.
+    step, when training diverges; OSError when the disk is full. Both leave the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
     for name, value in (("epochs", epochs), ("batch", batch), ("warmup", warmup)):
@@ -178,8 +179,7 @@ def fit(
                 records.append(_record(model, stand, watch))
                 sums.clear()
                 if log:
-                    with write_atomically(log) as file:
-                        file.writelines(json.dumps(record).encode() + b"\n" for record in records)
+                    _keep(log, b"".join(json.dumps(record).encode() + b"\n" for record in records))
             if checkpoint and pause:
                 _store(checkpoint, model, optimizer, how, stand)
                 saved = time.monotonic()
@@ -279,16 +279,39 @@ def load_weights(path: Path, model: nn.Module) -> dict:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with write_atomically(path) as file:
-        file.write(save(tensors, {"about": json.dumps(about)}))
+    record = json.dumps(about)
+    _keep(path, save(tensors, {"about": record, "crc32": _checksum(tensors, record)}))
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Put the content in the place of what the file held. OSError naming the remedy if the disk does not take it."""
+    try:
+        with write_atomically(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error.strerror or error}): make room, and the same call goes on from the "
+                      "last checkpoint") from error  # fmt: skip
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+        about = json.loads(header["about"])
+        # Weights written by others, and before there was a checksum, have none.
+        if header.get("crc32") not in (None, _checksum(tensors, header["about"])):
+            raise ValueError("its checksum is another")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to train again") from error
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor], record: str) -> str:
+    crc = zlib.crc32(record.encode())
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        crc = zlib.crc32(content, zlib.crc32(f"{name} {tensors[name].shape}".encode(), crc))
+    return f"{crc:08x}"
 
 
 def _put(tensors: dict[str, Tensor], model: nn.Module, path: Path) -> None:
