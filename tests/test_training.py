@@ -5,11 +5,15 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +76,11 @@ def network(seed=0):
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 3))
+
+
+def smooth(seed=0):
+    """Without batch norm, before which a bias has no gradient but rounding, which Adam turns into whole steps."""
+    return nn.Sequential(*(part for part in network(seed) if not isinstance(part, nn.BatchNorm2d)))
 
 
 def linear():
@@ -344,6 +353,103 @@ def test_the_checkpoint_of_other_training_is_refused(other, tmp_path):
     assert states_equal(model, network())
 
 
+# How the network computes
+
+
+@pytest.mark.parametrize("attacks, strategy", [((), "avg"), ((LINF, ONE), "max")], ids=["natural", "max"])
+def test_another_layout_is_the_same_training_up_to_rounding(attacks, strategy):
+    how = {"epochs": 2, "lr": 1e-3, "seed": 0, "batch": 25}
+    plain, last = smooth(), smooth()
+    log = fit(plain, toy(), attacks, strategy, **how)
+    again = fit(last, toy(), attacks, strategy, **how, memory_format="channels_last")
+    assert all(weight.is_contiguous() for weight in last.parameters())
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=1e-3)
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    for a, b in zip(plain.state_dict().values(), last.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)  # of steps of 1e-3
+
+
+def test_lower_precision_leaves_everything_else(tmp_path):
+    """Weights, moments, files and logits stay float32; what is learnt is the same."""
+    how = {"epochs": 6, "lr": 0.01, "seed": 0, "batch": 10}
+    plain, low, checkpoint = network(), network(), tmp_path / "checkpoint"
+    log = fit(plain, toy(), (LINF,), "avg", **how)
+    again = fit(low, toy(), (LINF,), "avg", **how, precision="bf16", checkpoint=checkpoint)
+    assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float32, torch.int64}
+    assert not states_equal(plain, low)  # it is another computation
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=0.05)  # bf16 has 8 bits
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    resumed = network(9)
+    fit(resumed, toy(), (LINF,), "avg", **how, precision="bf16", checkpoint=checkpoint)
+    assert states_equal(resumed, low)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_training_is_the_same_up_to_rounding():
+    how, model = {"epochs": 2, "lr": 1e-3, "seed": 0, "batch": 25}, smooth()
+    log = fit(smooth(), toy(), (LINF,), "avg", **how)
+    again = fit(model, toy(), (LINF,), "avg", **how, compile=True)
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=1e-3)
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    assert model(torch.zeros(3, 1, 6, 6)).shape == (3, 3)
+
+
+# Several processes
+
+
+TOGETHER = """
+import sys
+import torch
+from test_training import STRATEGIES_TOGETHER, smooth, toy
+from tradeoff import experiments
+from tradeoff.together import joined, place
+from tradeoff.training import fit, save_weights
+
+torch.set_num_threads(1)
+out, logs = sys.argv[1], {}
+with joined():
+    for name, (attacks, strategy) in STRATEGIES_TOGETHER.items():
+        model = smooth()
+        checkpoint = experiments.Path(f"{out}/{name}.checkpoint")
+        logs[name] = fit(model, toy(), attacks, strategy, epochs=2, lr=1e-3, seed=0, batch=13, checkpoint=checkpoint)
+        save_weights(experiments.Path(f"{out}/{name}.{place()[0]}"), model, {})
+    if place()[0] == 0:
+        experiments.write_json(f"{out}/logs", logs)
+"""
+STRATEGIES_TOGETHER = {name: WAYS[name] for name in ("natural", "avg", "max", "e-at", "alternating")}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    """Each example's draws are its own: the same weights up to rounding, and the same log and choices."""
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    script = tmp_path / "script.py"
+    script.write_text(TOGETHER)
+    launchers = {"one": [], "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
+    for name, launcher in launchers.items():
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / name / "logs").read_text()) for name in launchers)
+    for name in STRATEGIES_TOGETHER:
+        alone, first, second = (
+            load_file(tmp_path / part) for part in (f"one/{name}.0", f"two/{name}.0", f"two/{name}.1")
+        )
+        for key, weights in alone.items():
+            assert torch.equal(first[key], second[key])
+            torch.testing.assert_close(first[key], weights, rtol=0, atol=2e-5)  # of steps of 1e-3
+        for a, b in zip(one[name], two[name], strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-4) and b["chosen"] == a["chosen"]
+            assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.021)  # one example on an edge
+            assert b["backward"] == a["backward"]
+
+
 # Devices, without a second one
 
 
@@ -417,6 +523,8 @@ BAD = {
     "natural labels": ({"images": images(y=toy().y + 1), "attacks": ()}, r"labels range over 1\.\.3"),
     "units": ({"attacks": (LINF, PGD(Linf(8)))}, "did you mean linf:8/255"),
     "shift": ({"attacks": (RandomSearch(RotationTranslation(9, 30)),)}, "out of sight"),
+    "precision": ({"precision": "fp16"}, "unknown precision 'fp16', did you mean 'bf16'"),
+    "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),
     "probabilities": ({"model": nn.Sequential(network(), nn.Softmax(dim=1))}, "the model returns probabilities"),
 }  # fmt: skip
 
