@@ -1,9 +1,19 @@
 """Training: one step against plain torch, interruptions, pass counts, devices, checkpoints."""
 
+import errno
+import fcntl
 import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tradeoff import training
+from tradeoff import experiments, training
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, RandomSearch
 from tradeoff.attacks.draws import Draws
 from tradeoff.data import Images, load
 from tradeoff.evaluation import evaluate
+from tradeoff.experiments import Experiment, train
 from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 from tradeoff.training import STRATEGIES, Points, Turn, fit, load_weights, save_weights
@@ -65,6 +76,11 @@ def network(seed=0):
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 3))
+
+
+def smooth(seed=0):
+    """Without batch norm, before which a bias has no gradient but rounding, which Adam turns into whole steps."""
+    return nn.Sequential(*(part for part in network(seed) if not isinstance(part, nn.BatchNorm2d)))
 
 
 def linear():
@@ -337,6 +353,103 @@ def test_the_checkpoint_of_other_training_is_refused(other, tmp_path):
     assert states_equal(model, network())
 
 
+# How the network computes
+
+
+@pytest.mark.parametrize("attacks, strategy", [((), "avg"), ((LINF, ONE), "max")], ids=["natural", "max"])
+def test_another_layout_is_the_same_training_up_to_rounding(attacks, strategy):
+    how = {"epochs": 2, "lr": 1e-3, "seed": 0, "batch": 25}
+    plain, last = smooth(), smooth()
+    log = fit(plain, toy(), attacks, strategy, **how)
+    again = fit(last, toy(), attacks, strategy, **how, memory_format="channels_last")
+    assert all(weight.is_contiguous() for weight in last.parameters())
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=1e-3)
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    for a, b in zip(plain.state_dict().values(), last.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-5)  # of steps of 1e-3
+
+
+def test_lower_precision_leaves_everything_else(tmp_path):
+    """Weights, moments, files and logits stay float32; what is learnt is the same."""
+    how = {"epochs": 6, "lr": 0.01, "seed": 0, "batch": 10}
+    plain, low, checkpoint = network(), network(), tmp_path / "checkpoint"
+    log = fit(plain, toy(), (LINF,), "avg", **how)
+    again = fit(low, toy(), (LINF,), "avg", **how, precision="bf16", checkpoint=checkpoint)
+    assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float32, torch.int64}
+    assert not states_equal(plain, low)  # it is another computation
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=0.05)  # bf16 has 8 bits
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    resumed = network(9)
+    fit(resumed, toy(), (LINF,), "avg", **how, precision="bf16", checkpoint=checkpoint)
+    assert states_equal(resumed, low)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_training_is_the_same_up_to_rounding():
+    how, model = {"epochs": 2, "lr": 1e-3, "seed": 0, "batch": 25}, smooth()
+    log = fit(smooth(), toy(), (LINF,), "avg", **how)
+    again = fit(model, toy(), (LINF,), "avg", **how, compile=True)
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in log], rel=1e-3)
+    assert [(r["forward"], r["backward"]) for r in again] == [(r["forward"], r["backward"]) for r in log]
+    assert model(torch.zeros(3, 1, 6, 6)).shape == (3, 3)
+
+
+# Several processes
+
+
+TOGETHER = """
+import sys
+import torch
+from test_training import STRATEGIES_TOGETHER, smooth, toy
+from tradeoff import experiments
+from tradeoff.together import joined, place
+from tradeoff.training import fit, save_weights
+
+torch.set_num_threads(1)
+out, logs = sys.argv[1], {}
+with joined():
+    for name, (attacks, strategy) in STRATEGIES_TOGETHER.items():
+        model = smooth()
+        checkpoint = experiments.Path(f"{out}/{name}.checkpoint")
+        logs[name] = fit(model, toy(), attacks, strategy, epochs=2, lr=1e-3, seed=0, batch=13, checkpoint=checkpoint)
+        save_weights(experiments.Path(f"{out}/{name}.{place()[0]}"), model, {})
+    if place()[0] == 0:
+        experiments.write_json(f"{out}/logs", logs)
+"""
+STRATEGIES_TOGETHER = {name: WAYS[name] for name in ("natural", "avg", "max", "e-at", "alternating")}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    """Each example's draws are its own: the same weights up to rounding, and the same log and choices."""
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    script = tmp_path / "script.py"
+    script.write_text(TOGETHER)
+    launchers = {"one": [], "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
+    for name, launcher in launchers.items():
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *launcher, str(script), str(tmp_path / name)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / name / "logs").read_text()) for name in launchers)
+    for name in STRATEGIES_TOGETHER:
+        alone, first, second = (
+            load_file(tmp_path / part) for part in (f"one/{name}.0", f"two/{name}.0", f"two/{name}.1")
+        )
+        for key, weights in alone.items():
+            assert torch.equal(first[key], second[key])
+            torch.testing.assert_close(first[key], weights, rtol=0, atol=2e-5)  # of steps of 1e-3
+        for a, b in zip(one[name], two[name], strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-4) and b["chosen"] == a["chosen"]
+            assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.021)  # one example on an edge
+            assert b["backward"] == a["backward"]
+
+
 # Devices, without a second one
 
 
@@ -410,6 +523,8 @@ BAD = {
     "natural labels": ({"images": images(y=toy().y + 1), "attacks": ()}, r"labels range over 1\.\.3"),
     "units": ({"attacks": (LINF, PGD(Linf(8)))}, "did you mean linf:8/255"),
     "shift": ({"attacks": (RandomSearch(RotationTranslation(9, 30)),)}, "out of sight"),
+    "precision": ({"precision": "fp16"}, "unknown precision 'fp16', did you mean 'bf16'"),
+    "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),
     "probabilities": ({"model": nn.Sequential(network(), nn.Softmax(dim=1))}, "the model returns probabilities"),
 }  # fmt: skip
 
@@ -494,6 +609,104 @@ def test_damaged_files(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["weights", "checkpoint"])
+def test_a_changed_byte_is_noticed_or_changes_nothing(kind, tmp_path):
+    """Wherever it is: in the header, the record, the numbers."""
+    path, how = tmp_path / kind, {"epochs": 1, "lr": 0.01, "seed": 0, "checkpoint": tmp_path / kind}
+    if kind == "weights":
+        save_weights(path, network(), {"seed": 1})
+    else:
+        fit(network(), toy(), (), "avg", **how)
+    whole, expected, rng, refused = path.read_bytes(), training._read(path), np.random.default_rng(0), 0
+    for place in rng.integers(len(whole), size=300):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
+        try:
+            tensors, about = training._read(path)
+        except ValueError as error:
+            assert "is damaged" in str(error) and "\n" not in str(error)
+            refused += 1
+        else:
+            assert about == expected[1] and tensors.keys() == expected[0].keys()
+            assert all(torch.equal(tensors[name], expected[0][name]) for name in tensors)
+    assert refused > 250
+
+
+def test_weights_without_a_checksum_are_read(tmp_path):
+    path, model = tmp_path / "weights", network(1)
+    save_file(network().state_dict(), path, {"about": "{}"})
+    load_weights(path, model)
+    assert states_equal(model, network())
+
+
+@pytest.mark.parametrize("write", range(2, 6))
+def test_a_full_disk_leaves_the_last_checkpoint(write, tmp_path, monkeypatch):
+    """ENOSPC at the n-th write (a log and checkpoints after every step); with room the same call goes on."""
+    how = {"epochs": 2, "lr": 0.02, "seed": 0, "batch": 25}
+    files = {"checkpoint": tmp_path / "checkpoint", "log": tmp_path / "log", "every": 0}
+    unbroken, sizes = network(), []
+    log = fit(unbroken, toy(), (LINF,), "avg", **how)
+
+    def fsync(handle):
+        sizes.append(handle)
+        if len(sizes) == write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tradeoff.files.os.fsync", fsync)
+        with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/\w+ \(No space left on device\): make room"):
+            fit(network(), toy(), (LINF,), "avg", **how, **files)
+    kept = training._read(tmp_path / "checkpoint")[1]
+    done = len(kept["records"]) * 2 + kept["sums"].get("steps", 0)
+    assert done == {2: 1, 3: 1, 4: 2, 5: 3}[write]  # writes: a step, log and epoch, a step, log and epoch
+    assert all(not file.name.startswith(".") for file in tmp_path.iterdir())
+    resumed = network(99)
+    assert without_seconds(fit(resumed, toy(), (LINF,), "avg", **how, **files)) == without_seconds(log)
+    assert states_equal(resumed, unbroken)
+
+
+# The folder of a run
+
+
+TINY = Experiment("digits", epochs=2, batch=20, warmup=1)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    monkeypatch.setattr(experiments, "load", lambda name, split: load(name, split).first(60))
+
+
+def test_one_process_at_a_time_trains_in_a_folder(few_digits, tmp_path):
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # as another process that trains does
+    with pytest.raises(OSError, match=f"another process trains in {tmp_path}: wait for it, or choose another folder"):
+        train(TINY, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["experiment.json"]
+    os.close(handle)
+    model = train(TINY, tmp_path)
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock ends with training
+    assert states_equal(train(TINY, tmp_path), model)  # to read, no one waits
+    os.close(handle)
+
+
+def test_what_another_process_has_just_finished_is_not_overwritten(few_digits, tmp_path, monkeypatch):
+    """It ends between our look at the folder and our lock."""
+    alone_in = experiments._alone_in
+
+    @contextmanager
+    def late(folder):
+        monkeypatch.setattr(experiments, "_alone_in", alone_in)
+        train(TINY, folder)
+        stamps.append((folder / "weights.safetensors").stat().st_mtime_ns)
+        with alone_in(folder):
+            yield
+
+    stamps = []
+    monkeypatch.setattr(experiments, "_alone_in", late)
+    train(TINY, tmp_path)
+    assert stamps == [(tmp_path / "weights.safetensors").stat().st_mtime_ns]
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoint"])
 def test_files_of_another_network(kind, tmp_path):
     path = tmp_path / kind
     how = {"epochs": 1, "lr": 0.01, "seed": 0, "checkpoint": path}
@@ -513,6 +726,55 @@ def test_networks_come_from_their_seed_alone():
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(ValueError, match="unknown model 'small_cn', did you mean 'small_cnn'"):
         build("small_cn", 0)
+
+
+HARD = Experiment("digits", attacks=(PGD(Linf(0.3), 2, **TRAIN), SLIDE(L1(10), 2, **TRAIN), PGD(L2(2), 2, **TRAIN)),
+                  combine="e-at", epochs=6, batch=6, warmup=1, watch="lp-20", watched=4)  # fmt: skip
+
+
+def train_hard(folder):
+    """60 steps and a checkpoint after each, in a process of its own."""
+    torch.set_num_threads(1)
+    experiments.load = lambda name, split: load(name, split).first(60)
+    experiments.fit = partial(fit, every=0)
+    train(HARD, folder)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_ends_as_one_that_is_not(few_digits, tmp_path):
+    """SIGKILL within 30 ms after none to three more checkpoints: in steps, in writes, in what is watched."""
+    context, rng, path = multiprocessing.get_context("forkserver"), np.random.default_rng(0), tmp_path / "killed"
+    context.set_forkserver_preload(["tradeoff.experiments"])  # so that a start takes no time
+
+    def written():
+        try:
+            return (path / "checkpoint.safetensors").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    for kill in range(20):
+        process = context.Process(target=train_hard, args=(path,))
+        seen, deadline = written(), time.monotonic() + 300
+        process.start()
+        for _ in range(rng.integers(4)):
+            while written() == seen and process.is_alive():
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            seen = written()
+        time.sleep(rng.uniform(0, 0.03))
+        assert process.is_alive(), f"finished before kill {kill}"
+        process.kill()
+        process.join()
+    process = context.Process(target=train_hard, args=(path,))  # which no dead process locks out
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0 and not (path / "checkpoint.safetensors").exists()
+    killed = train(HARD, path)
+    unbroken = train(HARD, tmp_path / "unbroken")
+    assert states_equal(killed, unbroken)
+    logs = [(folder / "log.jsonl").read_text().splitlines() for folder in (path, tmp_path / "unbroken")]
+    a, b = (without_seconds(map(json.loads, log)) for log in logs)
+    assert a == b and len(a) == 6
 
 
 # What training is for

@@ -8,10 +8,13 @@ An evaluation by the attacks of a suite on the first N test examples is a folder
 `python -m tradeoff.experiments` makes many of them; the command itself is `campaign.main`.
 """
 
+import fcntl
+import os
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +31,13 @@ from tradeoff.models import build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, Linf, RotationTranslation, Union
 from tradeoff.provenance import provenance
+from tradeoff.together import joined, place
 from tradeoff.training import fit, load_weights, save_weights
 
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
+
+
+_COMPUTING = ("precision", "compile", "memory_format")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Experiment:
     natural training), brought together by the strategy `combine` ("avg", "max", "e-at" or "alternating", see
     `tradeoff.training`); `suite` names the attacks of the evaluation, on the first `test` test examples, and `watch`
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
-    `batch` and `warmup` are those of `tradeoff.training.fit`; their defaults suit the embedded digits.
+    `batch`, `warmup`, `precision`, `compile` and `memory_format` are those of `tradeoff.training.fit`; their defaults
+    suit the embedded digits.
     """
 
     data: str
@@ -57,6 +65,14 @@ class Experiment:
     test: int = 1000
     watch: str | None = None
     watched: int = 500
+    precision: str = "float32"
+    compile: bool = False
+    memory_format: str = "contiguous"
+
+    def __repr__(self) -> str:
+        # The last three only where they say something: so the runs of before they were there can still be read.
+        shown = [f for f in fields(self) if f.name not in _COMPUTING or getattr(self, f.name) != f.default]
+        return f"Experiment({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shown)})"
 
 
 def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
@@ -109,13 +125,21 @@ def train(
     experiment: Experiment, folder: Path | None = None, device: str = "cpu", label: str | None = None
 ) -> nn.Module:
     """The experiment's model, trained. With a `folder`, its files are kept there, an interrupted run goes on from its
-    last epoch, and a finished one is read. `label` names the progress bar (none without).
+    last checkpoint, and a finished one is read. `label` names the progress bar (none without). Processes that torchrun
+    has started share every batch (see `tradeoff.training.fit`).
 
-    Raises ValueError when the folder holds another experiment, and for bad input before any step.
+    Raises ValueError when the folder holds another experiment, and for bad input before any step, and OSError when
+    another process trains there.
     """
+    with joined(device):
+        return _train(experiment, folder, device, label)
+
+
+def _train(experiment: Experiment, folder: Path | None, device: str, label: str | None) -> nn.Module:
     model = build(experiment.model, experiment.seed)
-    if folder is None:
-        _fit(experiment, model, device, None, label)
+    weights = folder and Path(folder) / "weights.safetensors"
+    if folder is None or (place()[0] > 0 and not weights.exists()):  # files are the first process's
+        _fit(experiment, model, device, folder, label)
         return model
     folder = make_folder(folder)
     declared = folder / "experiment.json"
@@ -124,16 +148,30 @@ def train(
     elif read_json(declared)["experiment"] != repr(experiment):
         raise ValueError(f"{folder} holds another experiment than the one declared now: choose another folder, "
                          "or make it again with --force")  # fmt: skip
-    weights, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    if weights.exists():
-        load_weights(weights, model)
-        return model.to(device).eval()
-    log, source = _fit(experiment, model, device, folder, label)
-    seconds = sum(record["seconds"] for record in log)  # those before an interruption too
-    about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
-    save_weights(weights, model, about | {"experiment": repr(experiment)})
-    checkpoint.unlink(missing_ok=True)
-    return model
+    if not weights.exists():
+        with _alone_in(folder):
+            if not weights.exists():  # another process may have finished just now
+                log, source = _fit(experiment, model, device, folder, label)
+                seconds = sum(record["seconds"] for record in log)  # those before an interruption too
+                about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
+                save_weights(weights, model, about | {"experiment": repr(experiment)})
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    load_weights(weights, model)
+    return model.to(device).eval()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the block; the system lets them in when this one ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another process trains in {folder}: wait for it, or choose another folder") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
@@ -155,6 +193,9 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         checkpoint=folder and folder / "checkpoint.safetensors",
         log=folder and folder / "log.jsonl",
         label=label,
+        precision=experiment.precision,
+        compile=experiment.compile,
+        memory_format=experiment.memory_format,
     )
     return log, images.source
 

@@ -2,8 +2,10 @@
 
 import json
 import time
+import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil, inf, isfinite
 from pathlib import Path
@@ -25,6 +27,7 @@ from tradeoff.files import write_atomically
 from tradeoff.names import lookup
 from tradeoff.passes import count_passes
 from tradeoff.progress import progress_bar
+from tradeoff.together import add_gradients, place, take_first, total
 
 
 class Turn(NamedTuple):
@@ -99,6 +102,9 @@ def fit(
     every: float = 120.0,
     log: Path | None = None,
     label: str | None = None,
+    precision: str = "float32",
+    compile: bool = False,
+    memory_format: str = "contiguous",
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
@@ -106,6 +112,12 @@ def fit(
     images. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the
     last (the paper's one epoch at a third is warmup=1). `watch` is a small evaluation, attacks by name and images, made
     after every epoch with the same draws each time. `label` names the progress bar (none without).
+
+    How the network computes, in attacks and steps alike: in `precision` "bf16" under autocast, with weights and logits
+    of its own kind; with `compile` by torch.compile; with `memory_format` "channels_last" on images that are laid out
+    so. What is watched is the plain network. In processes that are `joined` (tradeoff.together) each takes its share of
+    every batch, and all make the same steps, those of one process with whole batches, up to rounding; but batch norm
+    sees its share alone. The first process watches and writes.
 
     The order of the examples derives from (seed, epoch), and all other draws of a step from (seed, epoch, step). So
     training that goes on from `checkpoint`, written after every epoch and at the first step after `every` seconds,
@@ -119,7 +131,7 @@ def fit(
     watch_seconds. Watching counts neither as passes nor as seconds of training.
 
     Raises ValueError for bad input and for the checkpoint of other training before any step, and, naming epoch and
-    step, when training diverges, which leaves the last checkpoint as it is.
+    step, when training diverges; OSError when the disk is full. Both leave the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
     for name, value in (("epochs", epochs), ("batch", batch), ("warmup", warmup)):
@@ -134,16 +146,27 @@ def fit(
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
     if watch:
         check_task(model, watch[0].values(), *(torch.tensor(part, device="cpu") for part in (watch[1].x, watch[1].y)))
+    lookup(PRECISIONS, precision, "precision")
+    lookup(MEMORY_FORMATS, memory_format, "memory format")
+    if memory_format == "channels_last" and x.ndim != 4:
+        raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
+    me, processes = place()
+    steps = ceil(len(x) / batch)
+    if len(x) // steps < processes:
+        raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
     optimizer = torch.optim.Adam(model.parameters(), lr)
     watched = watch and (describe(watch[0]), len(watch[1]), watch[1].source)
-    how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched))
+    computing = (precision, compile, memory_format)
+    how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched)
+               + (computing if computing != PLAIN else ()))  # fmt: skip
     stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
     if checkpoint and checkpoint.exists():
         stand = _restore(checkpoint, model, optimizer, how)
+    take_first(model.state_dict().values())
     records, sums, tally = stand
-    steps, saved = ceil(len(x) / batch), time.monotonic()
-    start = len(records) * steps + sums["steps"]
-    with progress_bar(epochs * len(x), label, done=start * len(x) // steps) as bar:
+    saved, start = time.monotonic(), len(records) * steps + sums["steps"]
+    bar = progress_bar(epochs * len(x), label if me == 0 else None, done=start * len(x) // steps)
+    with bar, _computing(model, *computing) as network:
         for i in range(start, epochs * steps):
             epoch, step = divmod(i, steps)
             if i == start or step == 0:
@@ -154,15 +177,17 @@ def fit(
                     group["lr"] = lr if epoch < epochs / 2 else lr / 10
                 order = np.array_split(_rng(seed, epoch).permutation(len(x)), steps)
             loading = time.perf_counter()
-            inputs, labels = x[order[step]].to(device), y[order[step]].to(device)
+            rows = torch.from_numpy(np.array_split(order[step], processes)[me])
+            inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
             rng = _rng(seed, epoch, step)
-            turn = Turn(i, Draws.of(rng, len(labels) if now else 0), rng, *tally[:, 1:])
+            keys = rng.integers(0, 2**64, len(order[step]) if now else 0, dtype=np.uint64)
+            turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
             try:
-                with count_passes(model) as passes:
-                    loss, count = _step(model, optimizer, inputs, labels, now, examples, turn)
+                with count_passes(network) as passes:
+                    loss, count = _step(network, optimizer, inputs, labels, now, examples, turn, len(order[step]))
                 if pause:
                     _check_finite(model)
             except ValueError as error:
@@ -170,17 +195,18 @@ def fit(
                 raise ValueError(f"{moment}: {error}") from error
             tally += count
             tried, right = count.sum(axis=1).tolist()
-            sums.update(passes, steps=1, tried=tried, right=right, loss=loss * tried, loading_seconds=loading)
+            forward, backward = map(int, total([passes["forward"], passes["backward"]], inputs.device))
+            sums.update(steps=1, tried=tried, right=right, loss=loss * tried, forward=forward, backward=backward)
+            sums["loading_seconds"] += loading
             sums["seconds"] = time.perf_counter() - began
             bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{loss:.3f}", refresh=False)
-            bar.update(len(labels))
+            bar.update(len(order[step]))
             if last:
-                records.append(_record(model, stand, watch))
+                records.append(_record(model, stand, watch if me == 0 else None))
                 sums.clear()
-                if log:
-                    with write_atomically(log) as file:
-                        file.writelines(json.dumps(record).encode() + b"\n" for record in records)
-            if checkpoint and pause:
+                if log and me == 0:
+                    _keep(log, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+            if checkpoint and pause and me == 0:
                 _store(checkpoint, model, optimizer, how, stand)
                 saved = time.monotonic()
     model.eval()
@@ -201,27 +227,79 @@ def _rng(seed: int, *moment: int) -> np.random.Generator:
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, attacks: Sequence, examples, turn: Turn
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    attacks: Sequence,
+    examples: Callable,
+    turn: Turn,
+    batch: int,
 ) -> tuple[float, np.ndarray]:
-    """Train on one batch: its loss, and what it adds to the tally."""
-    parts = examples(model, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
-    model.train()
-    logits = [model(part.x) for part in parts]
-    loss = sum(cross_entropy(z, y) for z in logits) / len(parts)
-    if not isfinite(value := loss.item()):
-        raise ValueError(f"the loss is {value}: lower the learning rate")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    """Train on this process's share of a batch: the loss on all of it, and what it adds to the tally."""
+    parts = examples(network, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
+    network.train()
+    logits = [network(part.x) for part in parts]
+    loss = sum(cross_entropy(z, y) for z in logits) / len(parts) * (len(y) / batch)
     right = (torch.stack(logits).argmax(dim=2) == y).cpu().numpy()
     whose = torch.stack([part.attack for part in parts]).cpu().numpy()
     count = [np.bincount(some + 1, minlength=1 + len(attacks)) for some in (whose.flatten(), whose[right])]
-    return value, np.stack(count)
+    value, *count = total([loss.item(), *np.concatenate(count)], x.device)
+    if not isfinite(value):
+        raise ValueError(f"the loss is {value}: lower the learning rate")
+    optimizer.zero_grad()
+    loss.backward()
+    add_gradients(network.parameters())
+    optimizer.step()
+    take_first(network.buffers())  # batch norm's, whose shares differed
+    return float(value), np.array(count, dtype=np.int64).reshape(2, -1)
 
 
 def _check_finite(model: nn.Module) -> None:
     if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
         raise ValueError("the weights are no longer finite: lower the learning rate")
+
+
+# ---- how the network computes
+
+
+PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
+MEMORY_FORMATS: Mapping[str, torch.memory_format] = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+PLAIN = ("float32", False, "contiguous")
+
+
+class _Network(nn.Module):
+    """The model as attacks and steps see it: the same weights and logits, computed in another way."""
+
+    def __init__(self, model: nn.Module, precision: str, compile: bool, memory_format: str):
+        super().__init__()
+        self.model = model
+        self.call = torch.compile(model.forward) if compile else model.forward  # no module: parameters are counted once
+        self.lower = PRECISIONS[precision] != torch.float32
+        self.precision, self.layout = PRECISIONS[precision], MEMORY_FORMATS[memory_format]
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.precision, enabled=self.lower):
+            return self.call(x.contiguous(memory_format=self.layout)).to(x.dtype)
+
+
+@contextmanager
+def _computing(model: nn.Module, precision: str, compile: bool, memory_format: str) -> Iterator[nn.Module]:
+    """The model laid out and wrapped for the block."""
+    if (precision, compile, memory_format) == PLAIN:
+        yield model
+        return
+    model.to(memory_format=MEMORY_FORMATS[memory_format])
+    try:
+        yield _Network(model, precision, compile, memory_format)
+    finally:
+        model.to(memory_format=torch.contiguous_format)
+
+
+# ---- records
 
 
 def _record(model: nn.Module, stand: _Stand, watch: tuple[Mapping, Images] | None) -> dict:
@@ -282,16 +360,39 @@ def load_weights(path: Path, model: nn.Module) -> dict:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with write_atomically(path) as file:
-        file.write(save(tensors, {"about": json.dumps(about)}))
+    record = json.dumps(about)
+    _keep(path, save(tensors, {"about": record, "crc32": _checksum(tensors, record)}))
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Put the content in the place of what the file held. OSError naming the remedy if the disk does not take it."""
+    try:
+        with write_atomically(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error.strerror or error}): make room, and the same call goes on from the "
+                      "last checkpoint") from error  # fmt: skip
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+            tensors, header = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+        about = json.loads(header["about"])
+        # Weights written by others, and before there was a checksum, have none.
+        if header.get("crc32") not in (None, _checksum(tensors, header["about"])):
+            raise ValueError("its checksum is another")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to train again") from error
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor], record: str) -> str:
+    crc = zlib.crc32(record.encode())
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        crc = zlib.crc32(content, zlib.crc32(f"{name} {tensors[name].shape}".encode(), crc))
+    return f"{crc:08x}"
 
 
 def _put(tensors: dict[str, Tensor], model: nn.Module, path: Path) -> None:

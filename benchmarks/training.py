@@ -1,0 +1,176 @@
+"""What training costs beside the network, and what helps it: strategies, loading, memory, precision and layout.
+
+    python benchmarks/training.py [--steps 10] [--batch 100] [--repetitions 7] [--clock wall|process] [--json FILE]
+
+*Strategies.* Steps of each, by `tradeoff.training.fit` but without its start, over the passes that they make, and
+nothing else: its gradients in the input, its forward passes without, and plain torch's step (forward, backward, Adam)
+on each batch it trains on. 1.00 would be a strategy, its attacks and a loop that cost nothing of their own.
+
+*Loading.* The share of linf training that goes into gathering batches from 10,000 images, and that of natural training,
+which has tenfold fewer passes to hide it: by what `fit` logs, which is wall time.
+
+*Memory.* The peak of a process that trains (e-at, checkpoint after every step), against its epochs: a straight
+line, whose slope is megabytes an epoch (Linux).
+
+*Computing.* Natural and linf training with another `precision` or `memory_format`, or compiled (with --compile, as that
+takes minutes), over training without.
+
+As in benchmarks/attacks.py, whose helpers these are: all that is compared runs in turn, and ratios are medians of those
+within a repetition, in brackets their least and largest. On a busy machine take --threads 1 and --clock process.
+"""
+
+import argparse
+import multiprocessing
+import re
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from attacks import CLOCKS, forwards, gradients, growth_line, ratio_line, spread, take_turns
+from attacks import fit as line
+from torch.nn.functional import cross_entropy
+
+from tradeoff.data import Images, load
+from tradeoff.experiments import EXPERIMENTS
+from tradeoff.files import make_folder, write_json
+from tradeoff.models import MODELS, build
+from tradeoff.provenance import provenance
+from tradeoff.training import fit
+
+NAMES = ("natural", "linf", "l1", "l2", "avg", "max", "msd", "e-at", "alternating", "rt", "avg-rt", "max-rt")
+LIMIT = 1.15  # of the bare passes
+LOADING = 0.01  # of adversarial training
+MEMORY = 0.5  # MB an epoch
+EPOCHS = (2, 4, 8, 12)
+
+
+def training(name: str, model: str, images: Images, batch: int, epochs: int = 1, **how):
+    """One epoch of mnist-NAME as a job: another seed in each repetition, the same start."""
+    experiment = EXPERIMENTS[f"mnist-{name}"]
+    return lambda seed: fit(build(model, 0), images, experiment.attacks, experiment.combine, epochs=epochs, lr=1e-3,
+                            seed=seed, batch=batch, **how)  # fmt: skip
+
+
+def steps(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
+    """`count` steps of plain torch."""
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(count):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def measure_strategies(names, model: str, images: Images, batch: int, repetitions: int, clock) -> dict[str, dict]:
+    """Per strategy, its time over that of its bare passes, and the limit."""
+    network, n = build(model, 0), len(images)
+    x, y = torch.tensor(images.x[:batch]), torch.tensor(images.y[:batch])
+    rows = {}
+    for name in names:
+        jobs = {"fit": training(name, model, images, batch), "start": training(name, model, images.first(batch), batch)}
+        ((record,), (first,)) = (job(0) for job in jobs.values())
+        # In batches, without the first step and what comes before it; the looks at a few inputs alone are rounded off.
+        forward, backward = ((record[way] - first[way]) // batch for way in ("forward", "backward"))
+        trained = (n // batch - 1) * max(1, round(sum(record["so_far"]["chosen"]) / n))
+        climbed, looked = backward - trained, forward - backward
+
+        def bare(repetition, trained=trained, climbed=climbed, looked=looked):
+            steps(network, x, y, trained)
+            network.eval()
+            gradients(network, x, y, climbed)
+            forwards(network, x, y, looked)
+
+        times = take_turns({"bare": bare, **jobs}, repetitions, clock)
+        rows[name] = spread((times["fit"] - times["start"]) / times["bare"], limit=LIMIT,
+                            seconds=float(median(times["fit"])),
+                            passes={"steps": trained, "gradients": climbed, "looks": looked})  # fmt: skip
+    return rows
+
+
+def measure_loading(model: str, images: Images, batch: int, repetitions: int) -> dict[str, dict]:
+    """The share of training that is loading, on many images made of those given."""
+    rows = np.random.default_rng(0).integers(len(images), size=10_000)
+    many = Images(images.x[rows], images.y[rows], images.name, images.source, images.classes)
+    found = {}
+    for name, limit in {"linf": LOADING, "natural": None}.items():
+        job = training(name, model, many, batch)
+        records = [job(repetition)[0] for repetition in range(repetitions)]
+        shares = np.array([record["loading_seconds"] / record["seconds"] for record in records])
+        found[name] = spread(shares, limit=limit)
+    return found
+
+
+def measure_memory() -> dict:
+    """Megabytes at the peak against epochs, each in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        return line(EPOCHS, list(pool.map(_peak, EPOCHS)), "MB") | {"limit": MEMORY}
+
+
+def _peak(epochs: int) -> float:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"checkpoint": Path(folder) / "checkpoint", "log": Path(folder) / "log", "every": 0}
+        training("e-at", "small_cnn", load("digits").first(200), 100, epochs=epochs, **files)(0)
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+
+def measure_computing(model: str, images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
+    """Per way of computing, its time over that of the default."""
+    ways = {"bf16": {"precision": "bf16"}, "channels last": {"memory_format": "channels_last"}}
+    ways |= {"compile": {"compile": True}} if compiled else {}
+    rows = {}
+    for name in ("natural", "linf"):
+        jobs = {way: training(name, model, images, batch, **how) for way, how in ({"plain": {}} | ways).items()}
+        times = take_turns(jobs, repetitions, clock)
+        rows |= {f"{name} {way}": spread(times[way] / times["plain"], limit=None) for way in ways}
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="small_cnn", choices=MODELS)
+    parser.add_argument("--strategies", nargs="*", default=NAMES, choices=NAMES)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
+    options = parser.parse_args()
+    if options.json:
+        make_folder(Path(options.json).parent)
+    torch.set_num_threads(options.threads)
+    digits = load("digits").first(options.steps * options.batch)
+    how, clock = (options.model, digits, options.batch, options.repetitions), CLOCKS[options.clock]
+
+    print(f"Time over that of bare passes: {options.model}, {options.steps} steps of {options.batch} digits, "
+          f"{options.threads} threads, {options.clock} time")  # fmt: skip
+    strategies = measure_strategies(options.strategies, *how, clock)
+    for name, row in strategies.items():
+        print(ratio_line(name, row))
+    loading = measure_loading(*how)
+    for name, row in loading.items():
+        limit = f"limit {row['limit']:.0%}" if row["limit"] else "no limit"
+        print(f"loading, {name:<8} {row['ratio']:.2%} ({row['least']:.2%} to {row['largest']:.2%})  {limit}")
+    memory = measure_memory()
+    print(f"{growth_line('Memory, epochs', memory)}, limit {MEMORY} MB an epoch")
+    print("Time over that of float32, contiguous, not compiled")
+    computing = measure_computing(*how, clock, options.compile)
+    for name, row in computing.items():
+        print(ratio_line(name, row))
+
+    if options.json:
+        about = provenance(data=digits.source, seed=0)
+        options = {name: str(value) for name, value in vars(options).items() if name != "json"}
+        found = {"strategies": strategies, "loading": loading, "memory": memory, "computing": computing}
+        write_json(parser.parse_args().json, {"how": options, **found, "provenance": about})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
