@@ -24,8 +24,12 @@ from tradeoff.subject import check_device
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "digits": ("digits-*",),
     "mnist": ("mnist-*",),
-    "mnist-lp": tuple(f"mnist-{model}" for model in ("natural", "linf", "l1", "l2", "avg", "max", "msd")),
-    "mnist-rt": ("mnist-natural", "mnist-linf", "mnist-max-rt"),
+    "mnist-lp": tuple(
+        f"mnist-{model}" for model in ("natural", "linf", "l1", "l2", "avg", "max", "msd", "e-at", "alternating")
+    ),
+    "mnist-rotations": tuple(f"mnist-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
+    "mnist-seeds": ("mnist-*-s1", "mnist-*-s2"),
+    "mnist-paper-cnn": ("mnist-*-paper",),  # the paper's network
 }
 
 
