@@ -66,6 +66,7 @@ COMPARISONS: dict[str, Comparison] = {
             *(_model(name, seeds=3) for name in ("avg", "max", "msd")),
             *(_model(name) for name in ("e-at", "alternating")),
             *(_model(f"{name}-apgd", label=f"{name}, against APGD") for name in ("max", "e-at")),
+            _model("e-at-soft", label="e-at, softened too"),
             *(_model(f"{name}-paper", label=f"{name}, paper's CNN", published=name) for name in ("linf", "max", "msd")),
         ),
         ("paper", "maini"),

@@ -20,7 +20,8 @@ QUICK = {"runs": {"avg": ["mnist-avg", "mnist-avg-s1", "mnist-avg-s2"],
                   "E-AT": ["mnist-e-at"],
                   "alternating": ["mnist-alternating"],
                   "max, against APGD": ["mnist-max-apgd"],
-                  "E-AT, against APGD": ["mnist-e-at-apgd"]},
+                  "E-AT, against APGD": ["mnist-e-at-apgd"],
+                  "E-AT, softened too": ["mnist-e-at-soft"]},
          "sets": ["linf", "l1", "l2"]}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o", "-"),
