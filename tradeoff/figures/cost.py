@@ -28,7 +28,8 @@ _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o",
            "MSD": (COLOURS["linf"], "s", "--"), "E-AT": (COLOURS["rt"], "^", "-."),
            "alternating": (COLOURS["clean"], "v", ":"),
            "max, against APGD": (COLOURS["affine"], "P", "-"),
-           "E-AT, against APGD": (COLOURS["l1"], "D", "--")}  # fmt: skip
+           "E-AT, against APGD": (COLOURS["l1"], "D", "--"),
+           "E-AT, softened too": (COLOURS["l2"], "p", "-")}  # fmt: skip
 
 
 def compute(results=None, *, runs: dict, sets: list[str]) -> dict:

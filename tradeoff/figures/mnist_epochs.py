@@ -34,9 +34,10 @@ def _curve(record, row: str) -> list[float | None]:
 
 
 def draw(numbers: dict) -> Figure:
-    """Two rows of panels, the legend in the last place."""
+    """Rows of three panels, the legend in the last place."""
     curves = numbers["curves"]
-    figure, axes = plt.subplots(2, -(-(len(curves) + 1) // 2), figsize=(PAGE, 3.6), sharex=True, sharey=True)
+    rows = -(-(len(curves) + 1) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(PAGE, 0.4 + 1.6 * rows), sharex=True, sharey=True, squeeze=False)
     for ax, (model, lines) in zip(axes.flat, curves.items(), strict=False):
         watched = False
         for row, values in lines.items():
@@ -60,10 +61,7 @@ def draw(numbers: dict) -> Figure:
     axes.flat[len(curves)].legend(handles=legend, loc="center")
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy (%)")
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(curves) - 3) : len(curves)]:  # the lowest of each column
         ax.set_xlabel("epoch")
-    for column, ax in enumerate(axes[0]):
-        if axes[1, column] in axes.flat[len(curves) :]:
-            ax.set_xlabel("epoch")
-            ax.tick_params(labelbottom=True)
+        ax.tick_params(labelbottom=True)
     return figure
