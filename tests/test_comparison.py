@@ -412,7 +412,7 @@ def test_the_plane_of_masking_goes_through_both_ends():
     module = figure_module("masking")
     how = module.PARAMETERS["quick"] | {"examples": 4, "steps": 3, "tries": 1, "width": 1, "points": 17}
     numbers = module.compute(**how)
-    assert set(numbers["panels"]) == set(how["runs"])  # both networks are committed
+    assert set(numbers["panels"]) == set(how["runs"])  # the networks are committed
     for panel in numbers["panels"].values():
         at, margin, line = np.array(panel["at"]), np.array(panel["margin"]), panel["line"]
         origin, one = np.abs(at).argmin(), np.abs(at - 1).argmin()

@@ -24,8 +24,9 @@ from tradeoff.perturbations import L1
 from tradeoff.records import read_all
 from tradeoff.training import load_weights
 
-QUICK = {"runs": {"trained on linf": "mnist-linf", "trained on the worst (max)": "mnist-max"}, "eps": 10.0,
-         "steps": 100, "tries": 5, "width": 8, "examples": 100, "points": 61, "seed": 0}  # fmt: skip
+QUICK = {"runs": {"trained on linf": "mnist-linf", "trained on three norms (MSD)": "mnist-msd",
+                  "and along softened slopes (E-AT)": "mnist-e-at-soft"},
+         "eps": 10.0, "steps": 100, "tries": 5, "width": 8, "examples": 100, "points": 61, "seed": 0}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _ENDS = (-0.3, 1.3)  # of both axes; the attacks' ends are at 1
 
