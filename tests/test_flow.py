@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from tradeoff.perturbations import L1, L2, Linf, Lp, Swap
 from tradeoff.theory import BernoulliFeature, GaussianFeature, game_value
 from tradeoff.theory.certified import enclosure
-from tradeoff.theory.flow import _aligned, _hats, _refined, _risk, _Sums, flow_bounds
+from tradeoff.theory.flow import SOFTNESS, _aligned, _hats, _refined, _risk, _Sums, flow_bounds
 from tradeoff.theory.plane import hull_width, sum_width
 
 ADVERSARIES = ("average", "union", "affine")
@@ -178,14 +178,14 @@ def test_on_D_G_the_widest_settings_known_are_close(alpha, scale, adversary):
 def test_levels_are_refined_by_their_risk():
     """Of one column in reach of itself by 1, the loss is least at alpha, half the way: 2 Φ(½ - alpha) / 2."""
     outer, mass = np.array([[[1.0]]]), np.array([[0.5]])
-    levels = _refined(outer, mass, np.array([[1.0]]), 3.0)
+    levels = _refined(outer, mass, np.array([[1.0]]), 3.0, SOFTNESS[0])
     assert _risk(outer, mass, levels, 3.0) == pytest.approx(ndtr(0.5 - 3.0), abs=1e-6)
 
 
 def test_a_column_that_is_lost_asks_nothing_of_the_other_label():
     """Two columns, each in reach of the other alone, by 9: losing one of little mass leaves label -1 whole there."""
     outer, mass = np.array([[[-inf, 9.0, -inf]]]), np.array([[0.01, 0.49]])
-    levels = _refined(outer, mass, np.array([[inf, 0.0]]), 2.0)
+    levels = _refined(outer, mass, np.array([[inf, 0.0]]), 2.0, SOFTNESS[0])
     assert levels[0, 0] == inf
     expected = 0.01 + 0.49 * ndtr(levels[0, 1] - 2) + 0.01 * ndtr(9 - levels[0, 1] - 2)
     assert _risk(outer, mass, levels, 2.0) == pytest.approx(expected)

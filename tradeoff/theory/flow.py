@@ -24,7 +24,13 @@ then is cut short nowhere along them. Any starts do for the bound: each translat
 half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends. Any
 levels make a classifier, infinite ones too: such a column is lost, and asks nothing of label -1. So on D_G, where the
 cut is only as good as the few translations of its flow, the others are improved by descent on that risk before it is
-integrated. For the same reason a flow stopped early costs width alone.
+integrated. Which columns to lose is a choice that descent cannot change, and with few translations the cut loses whole
+ones in vain, the more so as the step changes; so descent also starts with none lost, and from the cuts of two steps.
+For the same reason a flow stopped early costs width alone.
+
+*Effort on D_G.* The classifier depends little on the step, and a flow at 1.5 times the step has few edges.
+So that comes first, one classifier after the other, until the bounds are as near as is promised; only then the step
+that was asked for, whose flow is left as soon as it suffices. Lower is the best of the flows, upper of the classifiers.
 
 A lattice that cuts the longest translations short by u would cost the lower bound about u/5. So the lattices of
 adversary i start at its half-widths or a little lower, and their steps are chosen, near the one asked for, such that
@@ -54,8 +60,10 @@ EDGES = 12_000_000  # about 2 GB
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
 FEW = 500  # where its classifier is looked for, over the number of adversaries
 SOFTNESS = (0.03, 0.01, 0.003), (0.01, 0.003)  # of its maxima, in turn; neither finds the least risk always
+DESCENT = {"maxiter": 100, "ftol": 1e-6}  # a step that gains less, relative to the risk, is the last
 LARGEST = 1e6  # of the lengths that lattices are fitted to
-CLOSE = 4e-3  # on D_G: a flow that near to ½, which no value exceeds, is enough; the last paths take minutes
+CLOSE = 4.8e-3  # on D_G: bounds that near are enough, as ½ is a bound too; the last paths take minutes
+COARSER = 1.5  # the first step on D_G, over the one asked for
 GAP = 1e-12  # between columns of x_0, all of it lost, so that no rounding makes two of them overlap
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
@@ -72,7 +80,7 @@ def flow_bounds(
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
-    or n/24 for the average of n > 2 sets). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
+    or n/24 for the average of n > 2 sets; there 1.5 times as much, if the bounds are then near enough). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
     D_G at most 5e-3 wherever measured (alpha from 1 to 6, d from 10 to 1e6, sets at and near Theorem 1's radii), in a
     few seconds. `spread` is the standard deviation of the weak features, if not one.
 
@@ -283,13 +291,41 @@ def _nearest(sums: _Sums, scale: float, alpha: float) -> np.ndarray:
 
 
 def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):
-    """x_0 has a lattice too, translated by offsets near the longest useful ones and by about 8 shorter ones.
+    """A coarser flow first; then other classifiers, and the step that was asked for, while the bounds are apart."""
+    close = CLOSE * min(1, 12 * step) ** 2
+    lower, upper = 0.0, 0.5
+    ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
+    ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
+    few, few_mass, few_outer, _ = _columns(sums, dist.alpha, weights, ends, FEW // sums.count)
+    fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, ends, COLUMNS)
+    for each in sorted({min(COARSER * step, COARSEST), step}, reverse=True):
+        value, x, M = _moved(dist, sums, weights, ends, each, alpha, upper - close)
+        lower, M = max(lower, value), _between(x, M, few)
+        starts = [M, np.where(M == inf, alpha, M)] if np.any(M == inf) else [M]
+        for softness, start in product(SOFTNESS, starts):
+            if upper - lower > close:
+                for levels in (start, _refined(few_outer, few_mass, start, alpha, softness)):
+                    upper = min(upper, _risk(outer, fine_mass, _between(few, levels, fine), alpha) + outside)
+        if upper - lower <= close:
+            break
+    return lower, upper
+
+
+def _moved(
+    dist: GaussianFeature,
+    sums: _Sums,
+    weights: np.ndarray,
+    ends: Sequence[np.ndarray],
+    step: float,
+    alpha: float,
+    enough: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The flow, its columns of x_0 and its levels. x_0 has a lattice too, whose offsets are some of the longest useful
+    ones and about 8 shorter ones.
 
     A union also gains by some that carry x_0 a little further than from one mean to the other.
     """
     tip = np.minimum(sums.tip, 100.0)  # beyond all that matters
-    ends = [np.minimum(end, 2.0) for end in sums.ends]  # 2 carries one mean of x_0 to the other
-    ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
     pair = np.array(list(np.ndindex(sums.count, sums.count))) if sums.count > 1 else np.zeros((1, 2), dtype=int)
     pair = np.repeat(pair, [len(end) for end in ends], axis=0).T
     own = np.repeat(np.arange(len(ends)), [len(end) for end in ends]), np.arange(pair.shape[1])
@@ -316,8 +352,7 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
         worth * (t_left / left + 0.3),
         step,
     )
-    tail, close = TAIL_D_G, CLOSE * min(1, 12 * step) ** 2
-    z = _lattice((tip - 1) * dist.alpha, x_step, tail)
+    z = _lattice((tip - 1) * dist.alpha, x_step, TAIL_D_G)
     mass, width = (weights[:, None] * _hats(z, x_step) / 2).ravel(), x_step / dist.alpha
     columns, tip = (1 + z / dist.alpha).ravel(), np.repeat(tip, z.shape[1])
     # Offsets are counted back from the tips, so that rounding takes none of them out of reach.
@@ -336,18 +371,9 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     every = np.where(offset < 2, sparse, 2 * sparse)
     useful = near.reshape(back.shape) | ((offset > -width) & (offset < 4) & (back % every == 0))
     start = np.repeat(t_start, z.shape[1]) - slope * columns
-    lower, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, tail, 3, 2**8, close)
-    if lower >= 0.5 - close:
-        return lower, 0.5
-    x, M = columns.reshape(z.shape), np.where(M == inf, inf, np.clip(M, alpha - tail, alpha + tail)).reshape(z.shape)
-    tips = np.minimum(sums.tip, 100.0)
-    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(tips, tips).ravel(), ends, strict=True)])
-    few, few_mass, outer, _ = _columns(sums, dist.alpha, weights, gaps, tail, FEW // sums.count)
-    M = _between(x, M, few)
-    refined = _refined(outer, few_mass, M, alpha)
-    fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, gaps, tail, COLUMNS)
-    risks = [_risk(outer, fine_mass, _between(few, levels, fine), alpha) for levels in (M, refined)]
-    return lower, min(risks) + outside
+    value, M = _flow(sums, offset, mass, useful, direct, (start, start), t_step, alpha, TAIL_D_G, 3, 2**8, enough)
+    M = np.where(M == inf, inf, np.clip(M, alpha - TAIL_D_G, alpha + TAIL_D_G))
+    return value, columns.reshape(z.shape), M.reshape(z.shape)
 
 
 def _between(x: np.ndarray, M: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -359,14 +385,16 @@ def _between(x: np.ndarray, M: np.ndarray, at: np.ndarray) -> np.ndarray:
         return np.where(np.array(share) >= 0.5, inf, levels / (1 - np.array(share)))
 
 
-def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, tail: float, count: int):
+def _columns(sums: _Sums, scale: float, weights: np.ndarray, ends: Sequence[np.ndarray], count: int):
     """At least `count` columns of x_0 for each adversary: middles, masses, the `outer` of `_risk`, the mass outside.
 
-    They start at the tips, and their width is fitted to the `gaps` to the other ends: where the Minkowski sums end,
+    They start at the tips, and their width is fitted to the gaps to the other `ends`: where the Minkowski sums end,
     pairs of columns do, and as columns are open, none counts as met that only touches.
     """
-    step, _, _ = _aligned(scale * gaps, 2 * tail / count)
-    edges = _lattice((np.minimum(sums.tip, 100.0) - 1) * scale, step, tail)
+    tips = np.minimum(sums.tip, 100.0)
+    gaps = np.concatenate([long - end for long, end in zip(np.add.outer(tips, tips).ravel(), ends, strict=True)])
+    step, _, _ = _aligned(scale * gaps, 2 * TAIL_D_G / count)
+    edges = _lattice((tips - 1) * scale, step, TAIL_D_G)
     left, width = 1 + edges[:, :-1] / scale, step / scale
     low = np.add.outer(left[:, 0], left[:, 0])[..., None] + width * np.arange(2 * left.shape[1] - 1)
     outer = sums.each(np.maximum(np.maximum(low, -low - 2 * width) + GAP, 0.0))
@@ -374,29 +402,25 @@ def _columns(sums: _Sums, scale: float, weights: np.ndarray, gaps: np.ndarray, t
     return left + width / 2, weights[:, None] * np.diff(ndtr(edges)) / 2, outer, outside
 
 
-def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> np.ndarray:
+def _refined(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float, softness: Sequence[float]) -> np.ndarray:
     """Levels of less risk than M, by quasi-Newton steps on the risk with soft maxima: some classifier's in any case."""
     reach = np.array([[sliding_window_view(row, M.shape[1]) for row in rows] for rows in outer]).clip(-60.0, LARGEST)
 
-    def risk(levels, softness):
+    def risk(levels, soft):
         levels = levels.reshape(M.shape)
         over = reach - levels[:, None, None, :]
         most = over.max(axis=(0, 3))
-        share = np.exp((over - most[:, :, None]) / softness)
+        share = np.exp((over - most[:, :, None]) / soft)
         total = share.sum(axis=(0, 3))
-        N = most + softness * np.log(total)
+        N = most + soft * np.log(total)
         density, other = (mass * np.exp(-((v - alpha) ** 2) / 2) / sqrt(2 * pi) for v in (levels, N))
         moved = np.einsum("ijdc,jd->ic", share, other / total)
         return (mass * (ndtr(levels - alpha) + ndtr(N - alpha))).sum(), (density - moved).ravel()
 
-    found = []
-    for sequence in SOFTNESS:
-        levels = np.minimum(M, 1e3 * LARGEST).ravel()
-        for softness in sequence:
-            levels = minimize(risk, levels, (softness,), "L-BFGS-B", jac=True, options={"maxiter": 100}).x
-        levels = np.where(M == inf, inf, levels.reshape(M.shape))
-        found.append((_risk(outer, mass, levels, alpha), len(found), levels))
-    return min(found)[-1]
+    levels = np.minimum(M, 1e3 * LARGEST).ravel()
+    for soft in softness:
+        levels = minimize(risk, levels, (soft,), "L-BFGS-B", jac=True, options=DESCENT).x
+    return np.where(M == inf, inf, levels.reshape(M.shape))
 
 
 def _flow(
@@ -411,14 +435,14 @@ def _flow(
     tail: float,
     ratio: float,
     grain: int,
-    close: float = 0.0,
+    enough: float = 0.5,
 ) -> tuple[float, np.ndarray]:
     """The value of a flow, and the levels of yT from which the cut keeps label +1 in each column.
 
     Columns of all adversaries in one row, with their `mass` and for each label the `starts` of their lattices of yT.
     `offset`, `useful` and `direct` are matrices: of the x_0-offsets between columns of the two labels, of the pairs to
-    use, and of those to try first. Translations of T lie at distances that grow by `ratio`. A flow within `close` of ½
-    is left as it is, and all is lost.
+    use, and of those to try first. Translations of T lie at distances that grow by `ratio`. A flow that is
+    `enough` is left as it is, and all is lost.
     """
     size = len(mass)
     z = [_lattice(start - alpha, step, tail) for start in starts]
@@ -455,7 +479,7 @@ def _flow(
     # First along few edges, which nearly suffice where all is tight: there the search for the last paths takes minutes.
     few = np.append(np.ones(2 * len(nodes), dtype=bool), tight[which])
     flow = maximum_flow(csr_array((values[few], (rows[few], heads[few])), shape=graph.shape), source, sink)
-    if flow.flow_value / scale >= 0.5 - close:
+    if flow.flow_value / scale >= enough:
         return flow.flow_value / scale, np.full(size, inf)
     graph = graph - flow.flow
     ends = np.flatnonzero(graph.indices == sink)
