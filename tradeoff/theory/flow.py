@@ -80,9 +80,10 @@ def flow_bounds(
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
-    or n/24 for the average of n > 2 sets; there 4/3 of it where that brings the bounds near enough). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G at most 5e-3 wherever measured (alpha from 1 to 6, d from 10 to 1e6, sets at and near Theorem 1's radii), in a
-    few seconds. `spread` is the standard deviation of the weak features, if not one.
+    or n/24 for the average of n > 2 sets; there 4/3 of it where that brings the bounds near enough). By default
+    upper - lower is at most 1e-3 on D_B, in under a second, and on D_G at most 5e-3 wherever measured (alpha from 1 to
+    6, d from 10 to 1e6, sets at, near and 10 % short of Theorem 1's radii), in up to five seconds, mostly one or two.
+    `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
