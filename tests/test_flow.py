@@ -172,6 +172,7 @@ def test_on_D_G_the_bounds_are_close_also_just_short_of_exclusive(scale):
         (4, 100, 0.90, "average"),
         (4, 100, 0.95, "average"),
         (4, 100, 0.98, "average"),
+        (6, 100, 0.90, "average"),
     ],
 )
 def test_on_D_G_the_widest_settings_known_are_close(alpha, d, scale, adversary):
