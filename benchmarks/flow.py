@@ -43,6 +43,7 @@ CASES = {
     "D_G average, 0.9, d = 100": (GaussianFeature(4, 100), (Linf(0.72), L1(1.8)), "average"),
     "D_G average, 0.95, d = 100": (GaussianFeature(4, 100), (Linf(0.76), L1(1.9)), "average"),
     "D_G average, 0.98, d = 100": (GaussianFeature(4, 100), (Linf(0.784), L1(1.96)), "average"),
+    "D_G average, 0.9, alpha = 6": (GaussianFeature(6, 100), (Linf(1.08), L1(1.8)), "average"),
     "D_G average, few features": (GaussianFeature(3.03, 33), (Linf(0.917), L1(1.647)), "average"),
     "D_G affine, near it": (GaussianFeature(1, 10**7), (Linf(2 * 10**-3.5), L1(1.999)), "affine"),
 }

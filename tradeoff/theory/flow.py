@@ -24,12 +24,12 @@ then is cut short nowhere along them. Any starts do for the bound: each translat
 half-width of the Minkowski sum of it, and that is integrated, with columns of x_0 reaching from their nearer ends. Any
 levels make a classifier, infinite ones too: such a column is lost, and asks nothing of label -1. So on D_G, where the
 cut is only as good as the few translations of its flow, the others are improved by descent on that risk before it is
-integrated. Which columns to lose is a choice that descent cannot change, and with few translations the cut loses whole
-ones in vain, the more so as the step changes; so descent also starts with none lost, and from the cuts of two steps.
-For the same reason a flow stopped early costs width alone.
+integrated. Which columns to lose is a choice that descent cannot change, and that few translations leave poor. So it
+also starts with none lost, and with all lost that hardly keep any, from the start of least risk on, and with the cuts
+of two steps. For the same reason a flow stopped early costs width alone.
 
-*Effort on D_G.* The classifier depends little on the step, and a flow at 1.5 times the step has few edges.
-So that comes first, one classifier after the other, until the bounds are as near as is promised; only then the step
+*Effort on D_G.* The classifier depends little on the step, and a flow at 4/3 of it has half as many edges or fewer. So
+that comes first, one classifier after the other, until the bounds are as near as is promised; only then comes the step
 that was asked for, whose flow is left as soon as it suffices. Lower is the best of the flows, upper of the classifiers.
 
 A lattice that cuts the longest translations short by u would cost the lower bound about u/5. So the lattices of
@@ -63,7 +63,8 @@ SOFTNESS = (0.03, 0.01, 0.003), (0.01, 0.003)  # of its maxima, in turn; neither
 DESCENT = {"maxiter": 100, "ftol": 1e-6}  # a step that gains less, relative to the risk, is the last
 LARGEST = 1e6  # of the lengths that lattices are fitted to
 CLOSE = 4.8e-3  # on D_G: bounds that near are enough, as ½ is a bound too; the last paths take minutes
-COARSER = 1.5  # the first step on D_G, over the one asked for
+HARDLY = 1.0  # a column on D_G that is kept from so far above the mean, in standard deviations, keeps 16 %
+COARSER = 4 / 3  # the first step on D_G, over the one asked for
 GAP = 1e-12  # between columns of x_0, all of it lost, so that no rounding makes two of them overlap
 ROUNDING = 1e-9  # more than all roundings: moving N(α, 1) by u changes a mass by at most u/√(2π)
 
@@ -80,9 +81,10 @@ def flow_bounds(
     """lower ≤ V ≤ upper, V the infimum of the robust risk over all measurable classifiers, as in `game_value`.
 
     `step` is that of the lattices, in standard deviations of T and of x_0 (default 1/64 on D_B; on D_G 1/12,
-    or n/24 for the average of n > 2 sets; there 1.5 times as much, if the bounds are then near enough). By default upper - lower is at most 1e-3 on D_B, in under a second, and on
-    D_G at most 5e-3 wherever measured (alpha from 1 to 6, d from 10 to 1e6, sets at and near Theorem 1's radii), in a
-    few seconds. `spread` is the standard deviation of the weak features, if not one.
+    or n/24 for the average of n > 2 sets; there 4/3 of it where that brings the bounds near enough). By default
+    upper - lower is at most 1e-3 on D_B, in under a second, and on D_G at most 5e-3 wherever measured (alpha from 1 to
+    6, d from 10 to 1e6, sets at, near and 10 % short of Theorem 1's radii), in up to five seconds, mostly one or two.
+    `spread` is the standard deviation of the weak features, if not one.
 
     Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
     one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
@@ -298,14 +300,19 @@ def _on_D_G(dist: GaussianFeature, sums: _Sums, weights: np.ndarray, step: float
     ends = [np.append(end, near) for end, near in zip(ends, _nearest(sums, dist.alpha, alpha), strict=True)]
     few, few_mass, few_outer, _ = _columns(sums, dist.alpha, weights, ends, FEW // sums.count)
     fine, fine_mass, outer, outside = _columns(sums, dist.alpha, weights, ends, COLUMNS)
-    for each in sorted({min(COARSER * step, COARSEST), step}, reverse=True):
+
+    def risk(levels):
+        return _risk(outer, fine_mass, _between(few, levels, fine), alpha) + outside
+
+    for each, softnesses in ((min(COARSER * step, COARSEST), SOFTNESS[:1]), (step, SOFTNESS)):
         value, x, M = _moved(dist, sums, weights, ends, each, alpha, upper - close)
         lower, M = max(lower, value), _between(x, M, few)
-        starts = [M, np.where(M == inf, alpha, M)] if np.any(M == inf) else [M]
-        for softness, start in product(SOFTNESS, starts):
+        starts = [M, np.where(M == inf, alpha, M), np.where(M > alpha + HARDLY, inf, M)]
+        starts = sorted({levels.tobytes(): levels for levels in starts}.values(), key=risk)  # each once
+        upper = min(upper, risk(starts[0]))
+        for softness, start in product(softnesses, starts):
             if upper - lower > close:
-                for levels in (start, _refined(few_outer, few_mass, start, alpha, softness)):
-                    upper = min(upper, _risk(outer, fine_mass, _between(few, levels, fine), alpha) + outside)
+                upper = min(upper, risk(_refined(few_outer, few_mass, start, alpha, softness)))
         if upper - lower <= close:
             break
     return lower, upper
