@@ -243,6 +243,12 @@ CLAIMS: dict[str, Claim] = {
 UNCONFIRMED: dict[str, str] = {
     "strong: union of msd below its sets": "what MSD loses to linf or l2 it loses to l1 as well, once l1 is attacked "
     "along softened slopes: the union is l1",
+    "paper: l2 above msd on l2": "the paper's attacks overstate MSD, whose l2 gradients are masked: the strong suite "
+    "turns the order round",
+    "paper: linf below l2 on l2": "the paper's gradient attacks overstate linf, whose l2 gradients are masked: the "
+    "strong suite turns the order round",
+    "paper: union of msd above that of linf": "without the searches that the paper ran beside them (Pointwise, "
+    "Boundary), its attacks leave the masked linf network nearly all that they leave MSD",
 }
 
 
