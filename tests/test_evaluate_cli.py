@@ -474,6 +474,7 @@ def test_verdict_by_hand():
         "Of the 94 examples broken, the first to break them were: a 70, c 24.",
         "1 of 3 attacks broke nothing that attacks before them had not; all together cost 31 forward and backward "
         "passes of each example.",
+        "Whether the gradients are masked could not be told (reason below).",
     ]
 
 

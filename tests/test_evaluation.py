@@ -304,9 +304,9 @@ def test_neither_chunks_nor_order_nor_company_change_outcomes(task):
 
 
 CASCADED = {
-    "linf": SUITE["linf"],
+    "linf, first": SUITE["linf"],
     "linf, again": PGD(Linf(0.1), 8, loss="ce", restarts=2),
-    "l1": SUITE["l1"],
+    "l1, first": SUITE["l1"],
     "linf, at last": PGD(Linf(0.1), 12),
     "l1, at last": SLIDE(L1(2), 8),
 }

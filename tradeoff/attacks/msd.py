@@ -17,7 +17,7 @@ from tradeoff.perturbations import Lp, Union
 class MSD:
     """Each step tries the steepest step of every norm, each projected on its own ball, and keeps the worst.
 
-    The steps are those of PGD, for l1 of SLIDE, by default of their length, or `step` of the radius. One gradient and
+    The steps are those of PGD, for l1 of SLIDE, each `step` = 2.5 / steps of its radius unless given. One gradient and
     a forward pass for each set make a step. The union of the sets is what it attacks, and the worst may lie in any.
 
     >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -51,7 +51,8 @@ class MSD:
         return tuple(self._member(S) for S in self.sets)
 
     def _member(self, S: Lp) -> PGD | SLIDE:
-        step = None if self.step is None or not isinstance(S, Lp) else self.step * S.eps
+        share = 2.5 / self.steps if self.step is None else self.step
+        step = share * S.eps if isinstance(S, Lp) and S.eps else None
         how = {"steps": self.steps, "restarts": self.restarts, "step": step, "loss": self.loss, "box": self.box}
         if isinstance(S, Lp) and S.p == 1:
             return SLIDE(S, quantile=self.quantile, **how)

@@ -79,8 +79,9 @@ def ascended(
     gradient = movable(gradient, r, low, high)
     if S.p == 1:
         return L1(1).argmax(gradient).mul_(step).add_(r)
-    size = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).clamp_(min=1e-37)
-    return torch.addcmul(r, gradient, (step / like(size, r)).to(r))
+    size = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).clamp_(min=1e-300)
+    length = (step / like(size, r)).clamp_(max=torch.finfo(r.dtype).max)  # finite: a zero gradient moves nothing
+    return torch.addcmul(r, gradient, length.to(r))
 
 
 def inward(S: Lp, z: Tensor, low: Tensor | None, high: Tensor | None, exact: bool) -> Tensor:
