@@ -241,6 +241,7 @@ CLAIMS: dict[str, Claim] = {
 
 # Claims that are open or fail on the committed results, and why. Tests see to it that these are all, and no more.
 UNCONFIRMED: dict[str, str] = {
+    "strong: union of max below its sets": "nearly all that max loses to linf or l2 it loses to l1 as well",
     "strong: union of msd below its sets": "what MSD loses to linf or l2 it loses to l1 as well, once l1 is attacked "
     "along softened slopes: the union is l1",
     "paper: l2 above msd on l2": "the paper's attacks overstate MSD, whose l2 gradients are masked: the strong suite "
