@@ -39,10 +39,9 @@ def toys(monkeypatch, tmp_path):
 
     for module in (experiments, campaign):
         monkeypatch.setattr(module, "load", lambda name, split: load(name, split).first(60))
-    for name in list(EXPERIMENTS):
-        monkeypatch.delitem(EXPERIMENTS, name)
-    for name, experiment in {"toy-a": TINY, "toy-b": replace(TINY, seed=1)}.items():
-        monkeypatch.setitem(EXPERIMENTS, name, experiment)
+    toys = {"toy-a": TINY, "toy-b": replace(TINY, seed=1)}
+    for module in (experiments, campaign):
+        monkeypatch.setattr(module, "EXPERIMENTS", toys)
     monkeypatch.setattr(campaign, "GROUPS", {"toys": ("toy-*",), "one": ("toy-b",)})
     monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(0.1), 2), "l1": PGD(L1(4), 2)})
     monkeypatch.setattr(campaign, "Local", Here)
@@ -207,7 +206,7 @@ def test_a_suite_made_for_sets_is_a_cascade_that_the_report_goes_on_from(toys, m
 
 def test_a_failed_job_is_reported_and_the_others_done(toys, capsys, monkeypatch):
     assert main(["toys"]) == 0
-    monkeypatch.setitem(EXPERIMENTS, "toy-b", replace(TINY, epochs=1))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "toy-b", replace(TINY, epochs=1))
     assert main(["toys", "--n", "9"]) == 1
     assert states() == {
         "train toy-a": "done before", "evaluate toy-a tiny-9": "done",
