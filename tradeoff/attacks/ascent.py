@@ -7,6 +7,7 @@ the shape, dtype and device of x, lies in the attack's set around x and in the b
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import NamedTuple, Protocol
 
 import torch
@@ -58,7 +59,7 @@ def _look_with_gradient(model: Model, x: Tensor, y: Tensor, loss: str, target: T
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         found = _found(x, _logits(model, x), y, loss, target)
-        (gradient,) = torch.autograd.grad(found.loss.sum(), x)
+        (gradient,) = torch.autograd.grad(found.loss, x, torch.ones_like(found.loss))
     return Found(x.detach(), found.loss.detach(), found.broken), gradient
 
 
@@ -68,7 +69,7 @@ def _found(x: Tensor, logits: Tensor, y: Tensor, loss: str, target: Tensor | Non
 
 def _logits(model: Model, x: Tensor) -> Tensor:
     logits = model(x)
-    if not torch.isfinite(logits).all():
+    if not isfinite(logits.detach().sum()) and not torch.isfinite(logits).all():  # the sum is cheap, and may overflow
         raise ValueError("the model returns NaN or infinite logits: check its weights and its input")
     return logits
 

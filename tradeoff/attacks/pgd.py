@@ -74,14 +74,16 @@ def ascended(
     S: Lp, r: Tensor, step: float | Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
 ) -> Tensor:
     """r plus the steepest step of the length `step`, one or (batch, 1, ..., 1), in the norm of S: not yet projected."""
+    step = torch.as_tensor(step, dtype=r.dtype, device=r.device)
     if S.p == inf:
-        return gradient.sign().mul_(step).add_(r)
-    gradient = movable(gradient, r, low, high)
+        way = gradient.sign()
+        return torch.addcmul(r, way, step, out=way)
+    way = movable(gradient, r, low, high)
     if S.p == 1:
-        return L1(1).argmax(gradient).mul_(step).add_(r)
-    size = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).clamp_(min=1e-300)
+        return torch.addcmul(r, L1(1).argmax(way), step)
+    size = torch.linalg.vector_norm(way.flatten(1), dim=1, dtype=torch.float64).clamp_(min=1e-300)
     length = (step / like(size, r)).clamp_(max=torch.finfo(r.dtype).max)  # finite: a zero gradient moves nothing
-    return torch.addcmul(r, gradient, length.to(r))
+    return torch.addcmul(r, way, length.to(r))
 
 
 def inward(S: Lp, z: Tensor, low: Tensor | None, high: Tensor | None, exact: bool) -> Tensor:
