@@ -27,6 +27,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
       (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
+    - "searches": the paper's attack by gradient, then searches that use none (with foolbox those of the paper, Pointwise
+      and Boundary), run as a cascade: what they still break tells that gradients are masked; minutes a hundred images.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
@@ -59,6 +61,13 @@ def quick(S, box: Box) -> dict:
 def paper(S, box: Box) -> dict:
     peers = paper_peers(S, box) if isinstance(S, Lp) and find_spec("foolbox") else {}
     return {"paper": _climb_or_search(S, box, 100, 40), **peers}
+
+
+def searches(S, box: Box) -> dict:
+    if not isinstance(S, Lp):
+        return paper(S, box)
+    walks = {name: peer for name, peer in paper(S, box).items() if name in ("paper", "Pointwise", "Boundary")}
+    return walks | ({"square": Square(S, queries=5000, box=box)} if S.p in (1, 2, inf) else {})
 
 
 def strong(S, box: Box) -> dict:
@@ -104,7 +113,7 @@ def strong(S, box: Box) -> dict:
     }
 
 
-SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "strong": strong}
+SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "searches": searches, "strong": strong}
 
 
 def _climb_or_search(S, box: Box, steps: int, restarts: int):
