@@ -16,7 +16,8 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 TAKES = {"small_cnn": GREY, "paper_cnn": GREY} | dict.fromkeys(
     ("small_resnet", "preact_resnet18", "wide_resnet_28_10"), COLOUR
 )
-RESIDUAL = {  # channels and size of the first convolution's output; then channels and size of each group, blocks of each
+# Channels and size of what the first convolution gives, of what each group of blocks gives, and the blocks of a group.
+RESIDUAL = {
     "small_resnet": ((16, 32), ((16, 32), (32, 16), (64, 8)), 2),
     "preact_resnet18": ((64, 32), ((64, 32), (128, 16), (256, 8), (512, 4)), 2),
     "wide_resnet_28_10": ((16, 32), ((160, 32), (320, 16), (640, 8)), 4),

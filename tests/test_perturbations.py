@@ -425,7 +425,11 @@ def test_rotation_of_an_image_made_by_hand(as_torch):
     even = np.array([[1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [4, 0, 0, 3]])
     even_turned = np.array([[0, 0, 0, 3], [0, 0, 0, 0], [2, 0, 0, 0], [1, 0, 0, 4]])
     S = RotationTranslation(2, 90)
-    for before, move, after in ((image, (0, 0, 90), turned), (image, (1, -2, 90), both), (even, (0, 0, 90), even_turned)):
+    for before, move, after in (
+        (image, (0, 0, 90), turned),
+        (image, (1, -2, 90), both),
+        (even, (0, 0, 90), even_turned),
+    ):
         x, r = before[None, None].astype(float), np.array([move], dtype=float)
         found = S.apply(torch.from_numpy(x), torch.from_numpy(r)) if as_torch else S.apply(x, r)
         np.testing.assert_allclose(np.asarray(found)[0, 0], after, rtol=0, atol=1e-12)

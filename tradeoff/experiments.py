@@ -134,8 +134,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1, suite="lp-100", watch="lp-20"),
     **_declare_cifar10(**_LIGHT),
     # As the paper: 80,000 steps of 128 images, which a GPU makes in days.
-    **_declare_cifar10("-paper", model="wide_resnet_28_10", steps=10, epochs=205, batch=128,
-                       memory_format="channels_last"),
+    **_declare_cifar10(
+        "-paper", model="wide_resnet_28_10", steps=10, epochs=205, batch=128, memory_format="channels_last"
+    ),
 }
 # One long step from a random start (Wong et al. 2020, "Fast is better than free"), where there is a climb.
 EXPERIMENTS |= {name: experiment
