@@ -16,20 +16,20 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 TAKES = {"small_cnn": GREY, "paper_cnn": GREY} | dict.fromkeys(
     ("small_resnet", "preact_resnet18", "wide_resnet_28_10"), COLOUR
 )
-# Channels and size of what the first convolution gives, of what each group of blocks gives, and the blocks of a group.
+# Channels, size and kernel of the first convolution; channels and size of each group of blocks; the blocks of a group.
 RESIDUAL = {
-    "small_resnet": ((16, 32), ((16, 32), (32, 16), (64, 8)), 2),
-    "preact_resnet18": ((64, 32), ((64, 32), (128, 16), (256, 8), (512, 4)), 2),
-    "wide_resnet_28_10": ((16, 32), ((160, 32), (320, 16), (640, 8)), 4),
+    "small_resnet": ((32, 16, 4), ((32, 16), (64, 8), (96, 4)), 1),
+    "preact_resnet18": ((64, 32, 3), ((64, 32), (128, 16), (256, 8), (512, 4)), 2),
+    "wide_resnet_28_10": ((16, 32, 3), ((160, 32), (320, 16), (640, 8)), 4),
 }
 BIG = {"preact_resnet18", "wide_resnet_28_10"}
 
 
-def published_parameters(stem, groups, blocks, kernel=3):
+def published_parameters(stem, groups, blocks):
     """Table 1 of either paper: two convolutions 3×3 a block, each behind batch norm (a scale and a shift per channel),
     one 1×1 where channels or size change, batch norm at the end and a linear layer with biases."""
-    (width, size), total = stem, 0
-    total += kernel**2 * 3 * width
+    width, size, kernel = stem
+    total = kernel**2 * 3 * width
     for channels, smaller in groups:
         for _ in range(blocks):
             total += 2 * width + 9 * width * channels + 2 * channels + 9 * channels**2
@@ -41,7 +41,7 @@ def published_parameters(stem, groups, blocks, kernel=3):
 def test_counts_are_those_that_are_published():
     """By the layers' formula and as the field writes them: 36.5 million for WRN-28-10 and 11.17 for ResNet-18."""
     counts = {name: published_parameters(*RESIDUAL[name]) for name in RESIDUAL}
-    assert counts == {"small_resnet": 175_066, "preact_resnet18": 11_172_170, "wide_resnet_28_10": 36_479_194}
+    assert counts == {"small_resnet": 223_498, "preact_resnet18": 11_172_170, "wide_resnet_28_10": 36_479_194}
     for name, count in counts.items():
         assert sum(p.numel() for p in build(name, 0).parameters()) == count
     assert counts["small_resnet"] <= 250_000  # its weights are to be committed
@@ -63,7 +63,7 @@ def test_networks_take_their_images_whatever_the_batch(name):
     assert not torch.equal(logits[0], logits[1])
 
 
-def forward(state, x, groups, blocks, training):
+def forward(state, x, stem, groups, blocks, training):
     """The published network, function by function, from its weights in the order in which they are listed."""
     weights = iter(state)
     take = lambda: next(weights)  # noqa: E731
@@ -72,8 +72,8 @@ def forward(state, x, groups, blocks, training):
         scale, shift, mean, variance, _ = (take() for _ in range(5))
         return batch_norm(x, mean.clone(), variance.clone(), scale, shift, training).relu()
 
-    x = conv2d((x - torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None])
-               / torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None], take(), padding=1)  # fmt: skip
+    mean, deviation = torch.tensor([[0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]])[:, :, None, None]
+    x = conv2d((x - mean) / deviation, take(), stride=32 // stem[1], padding=1)
     for channels, size in groups:
         for _ in range(blocks):
             stride = x.shape[-1] // size
@@ -105,7 +105,7 @@ def test_residual_networks_against_their_definition(name, training):
     x = torch.rand(2, *COLOUR, generator=g)
     state = [tensor.clone() for tensor in model.state_dict().values()]
     with torch.no_grad():
-        expected = forward(state, x, groups, blocks, training)
+        expected = forward(state, x, stem, groups, blocks, training)
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
 
 
