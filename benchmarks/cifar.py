@@ -3,8 +3,8 @@
     python benchmarks/cifar.py [--steps 10] [--batch 100] [--repetitions 5] [--clock wall|process] [--json FILE]
 
 *Passes.* Searches over ±3 px ±30° and their mixtures with linf noise, from which no example leaves, against the bare
-passes of the same network over the same images: a forward pass for each move that is tried, and with noise one forward
-and back for each move and step (RT ∘ PGD-10 of 10 moves: 100). The network is the lightweight one, untrained: where
+passes of the same network over the same images: a forward pass for each move that is tried, and for none, and with
+noise one forward and back for each move and step (RT ∘ PGD-10 of 10 moves: 100). The network is the lightweight one, untrained: where
 nothing stops early, weights cost what they cost.
 
 *Epochs.* Seconds of an epoch of 50,000 images, of every experiment: what `fit` logs for --steps steps, times as many as
@@ -65,8 +65,8 @@ def measure_passes(x: torch.Tensor, y: torch.Tensor, tries: int, steps: int, rep
     model, how = build("small_resnet", 0).eval(), {"loss": "ce", "early_stop": False}
     moves, noise = RandomSearch(RT, tries, **how), PGD(LINF, steps, **how)
     attacks = {
-        f"RT, {tries} moves": (moves, 0, tries),
-        "RT, the grid": (GridSearch(RT, **how), 0, len(RT.grid())),
+        f"RT, {tries} moves": (moves, 0, tries + 1),  # and none: images as they are
+        "RT, the grid": (GridSearch(RT, **how), 0, len(RT.grid()) + 1),
         f"RT ∘ PGD-{steps}, drawn": (AffineAttack(moves, noise), tries * steps, 0),
         f"RT ∘ PGD-{steps}, halves": (AffineAttack(moves, noise, beta=0.5), tries * steps, 0),
     }
@@ -106,6 +106,7 @@ def measure_epochs(steps: int, repetitions: int, clock) -> dict[str, dict]:
     """Per lightweight experiment, seconds of an epoch of 50,000 images, and its passes."""
     names = [name for name in EXPERIMENTS if name.startswith("cifar10-") and not name.endswith("-paper")]
     jobs = {name: lambda _, e=EXPERIMENTS[name]: seconds_of_steps(e, steps, clock) for name in names}
+    records = {name: train(EXPERIMENTS[name], images(EXPERIMENTS[name].batch)) for name in names}  # warms up, too
     took = {name: [] for name in names}
     for repetition in range(repetitions):
         for name, job in jobs.items():
@@ -113,7 +114,7 @@ def measure_epochs(steps: int, repetitions: int, clock) -> dict[str, dict]:
     rows = {}
     for name in names:
         experiment = EXPERIMENTS[name]
-        record, share = train(experiment, images(experiment.batch)), ceil(IMAGES / experiment.batch)
+        record, share = records[name], ceil(IMAGES / experiment.batch)
         seconds = np.array(took[name]) / steps * share
         rows[name] = {"seconds": float(median(seconds)), "least": float(seconds.min()),
                       "largest": float(seconds.max()), "forward": record["forward"] * share,
