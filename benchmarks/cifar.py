@@ -4,8 +4,8 @@
 
 *Passes.* Searches over ±3 px ±30° and their mixtures with linf noise, from which no example leaves, against the bare
 passes of the same network over the same images: a forward pass for each move that is tried, and for none, and with
-noise one forward and back for each move and step (RT ∘ PGD-10 of 10 moves: 100). The network is the lightweight one, untrained: where
-nothing stops early, weights cost what they cost.
+noise one forward and back for each move and step (RT ∘ PGD-10 of 10 moves: 100). The network is the lightweight one,
+untrained: where nothing stops early, weights change no cost.
 
 *Epochs.* Seconds of an epoch of 50,000 images, of every experiment: what `fit` logs for --steps steps, times as many as
 there are (the first step, which warms up, is left out), and its passes, forward and backward. "crops" is the share of
