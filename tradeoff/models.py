@@ -55,7 +55,8 @@ def small_resnet() -> nn.Module:
 
     The lightweight network for CIFAR-10: a pre-activation ResNet whose first convolution halves the image, as that of
     `small_cnn` does. A thread of a CPU makes about 2,500 passes a second, forward and back, nearly three times those of
-    the usual ResNet-14 (16, 32, 64 in two blocks each, 175,066 parameters), which learns little more in as many epochs.
+    the usual ResNet-14 (16, 32, 64 in two blocks each, 175,066 parameters); eight epochs on 12,000 images took that to
+    66.6 % of 2,000 test images, and this one to 64.4 % in 38 % of the time.
     """
     return preact_resnet(_conv(3, 32, 4, 2), (32, 64, 96), (1, 2, 2), blocks=1)
 
