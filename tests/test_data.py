@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -274,6 +275,29 @@ def test_damaged_cifar10(cifar10, tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="lacks test_batch.bin: complete it, or delete it"):
         data.load("cifar10", "train", tmp_path)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("kept", [(), ("data_batch_2.bin", "test_batch.bin")], ids=["empty", "two files"])
+def test_half_built_cifar10(kept, split, cifar10, tmp_path):
+    """Whichever split is asked for: no half of a data set passes."""
+    for name in cifar10.keys() - set(kept):
+        (tmp_path / "cifar-10-batches-bin" / name).unlink()
+    with pytest.raises(FileNotFoundError, match="lacks data_batch_1.bin, .*complete it, or delete it") as error:
+        data.load("cifar10", split, tmp_path)
+    assert "\n" not in str(error.value) and not any(name in str(error.value) for name in kept)
+
+
+def test_the_wrong_archive(cifar10, tmp_path):
+    """One that lies there is told from one that is missing, and nothing of it is unpacked."""
+    shutil.rmtree(tmp_path / "cifar-10-batches-bin")
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    archive.write_bytes(b"cifar-10-python")
+    message = f"{archive} is another file .md5 {md5(b'cifar-10-python')}, not {data.CIFAR10_MD5}. and could not be"
+    with pytest.raises(FileNotFoundError, match=message) as error:
+        data.load("cifar10", "test", tmp_path)
+    assert "\n" not in str(error.value) and f"download {data.CIFAR10_URL} to that path" in str(error.value)
+    assert list(tmp_path.iterdir()) == [archive]
 
 
 # What else can be wrong

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -80,6 +81,57 @@ def test_text_of_an_experiment_reads_back(name):
     known = {n: getattr(module, n) for module in (attacks, perturbations) for n in module.__all__}
     assert eval(repr(experiment), {"Experiment": Experiment, **known}) == experiment
     assert len({repr(replace(experiment, **{key: None})) for key in asdict(experiment)}) == len(asdict(experiment))
+
+
+CIFAR10 = ("natural", "linf", "l1", "rt", "avg-l1", "max-l1", "avg-rt", "max-rt")
+
+
+def test_cifar10_has_every_model_on_a_cpu_and_as_the_paper():
+    """The paper's: 80,000 steps of 128 images by SGD, its rate a tenth at 40,000 and 60,000, up to an epoch."""
+    linf, l1, rt = (str(S) for S in perturbations.PRESETS["paper_cifar10"].sets)
+    sets = {"natural": [], "linf": [linf], "l1": [l1], "rt": [rt]} | {
+        f"{combine}-{other}": [linf, S] for combine in ("avg", "max") for other, S in (("l1", l1), ("rt", rt))
+    }
+    assert set(sets) == set(CIFAR10)
+    for name in CIFAR10:
+        light, paper = EXPERIMENTS[f"cifar10-{name}"], EXPERIMENTS[f"cifar10-{name}-paper"]
+        assert paper.model == "wide_resnet_28_10" and light.model == "small_resnet"
+        steps = -(-50_000 // paper.batch)
+        assert paper.batch == 128 and 0 <= steps * paper.epochs - 80_000 < steps
+        for share, at in zip(training.OPTIMIZERS[paper.optimizer].drops, (40_000, 60_000), strict=True):
+            assert abs(steps * np.ceil(share * paper.epochs) - at) < steps
+        for experiment in (light, paper):
+            assert (experiment.optimizer, experiment.lr, experiment.augment) == ("sgd", 0.1, True)
+            assert [str(attack.S) for attack in experiment.attacks] == sets[name]
+            assert experiment.combine == ("max" if name.startswith("max") else "avg")
+
+
+@pytest.mark.parametrize("name", [name for name in CIFAR10 if name not in ("natural", "rt")])
+def test_adversaries_of_one_step_and_of_several(name):
+    """The same training otherwise; one step takes a random start to any corner of the ball and back into it."""
+    one, several = EXPERIMENTS[f"cifar10-{name}-one-step"], EXPERIMENTS[f"cifar10-{name}"]
+    climbs = [(a, b) for a, b in zip(one.attacks, several.attacks, strict=True) if isinstance(a, PGD | SLIDE)]
+    assert climbs and replace(one, attacks=several.attacks) == several
+    for a, b in climbs:
+        assert a.steps == 1 < b.steps and a.S == b.S and a.S.eps <= a.step <= 2 * a.S.eps <= b.steps * b.step
+
+
+def test_numbers_on_a_copy_of_cifar10_say_so(tmp_path, monkeypatch, capsys):
+    """Where it is trained, in the weights, where it is attacked and in the outcomes; of colour images."""
+    rng = np.random.default_rng(0)
+    copy = data.Images(rng.uniform(size=(24, 3, 8, 8)).astype(np.float32), np.arange(24) % 10, "cifar10",
+                       "CIFAR-10 (JPEG copy)")  # fmt: skip
+    monkeypatch.setattr(experiments, "load", lambda name, split: copy)
+    tiny = replace(EXPERIMENTS["cifar10-max-rt-one-step"], epochs=1, batch=12, suite="tiny", watch=None, test=6)
+    monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(4 / 255), 2)})
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"cifar10-tiny": tiny})
+    run = Results(tmp_path)("cifar10-tiny")
+    assert run.outcomes.about["data"] == "first 6 test examples of CIFAR-10 (JPEG copy)"
+    about = training.load_weights(tmp_path / "cifar10-tiny" / "weights.safetensors", build("small_resnet", 0))
+    assert about["data"] == "CIFAR-10 (JPEG copy)" and "optimizer='sgd', augment=True" in about["experiment"]
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("  cifar10-")]
+    assert "training 1 epochs on CIFAR-10 (JPEG copy)" in lines[0]
+    assert re.search(r"attacked in \d+ s on CIFAR-10 \(JPEG copy\): clean ", lines[-1])
 
 
 # Results

@@ -26,8 +26,8 @@ def task(S, n=23):
         model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
         x = torch.from_numpy(rng().normal(size=(n, 6)))
     else:
-        model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 48, 4))
-        x = torch.from_numpy(rng().uniform(size=(n, 2, 8, 10)))
+        model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 49, 4))
+        x = torch.from_numpy(rng().uniform(size=(n, 2, 9, 9)))
     model = model.double()
     for p in model.parameters():
         p.data.mul_(2)

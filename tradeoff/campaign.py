@@ -30,6 +30,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "mnist-rotations": tuple(f"mnist-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
     "mnist-seeds": ("mnist-*-s1", "mnist-*-s2"),
     "mnist-paper-cnn": ("mnist-*-paper",),  # the paper's network
+    "cifar10-lp": tuple(f"cifar10-{model}" for model in ("natural", "linf", "l1", "avg-l1", "max-l1")),
+    "cifar10-rotations": tuple(f"cifar10-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
+    "cifar10-one-step": ("cifar10-*-one-step",),
+    "cifar10-paper": ("cifar10-*-paper",),  # the paper's network, for a GPU
 }
 
 

@@ -247,7 +247,10 @@ def _download(path: Path, urls: list[str], md5: str) -> None:
             return
         except (OSError, ValueError) as error:  # no network or no such file; not the file we asked for
             failure = error
+    state = "is missing"
+    if path.is_file():
+        state = f"is another file (md5 {hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}, not {md5})"
     raise FileNotFoundError(
-        f"{path} is missing and could not be downloaded ({type(failure).__name__}): set TRADEOFF_DATA to a folder "
+        f"{path} {state} and could not be downloaded ({type(failure).__name__}): set TRADEOFF_DATA to a folder "
         f"that has the data, or download {urls[0]} to that path by hand"
     ) from failure

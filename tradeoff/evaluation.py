@@ -175,8 +175,8 @@ def check_task(model: Model, attacks: Iterable, x: Tensor, y: Tensor) -> None:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         own = {part.dtype for part in model.parameters()} if isinstance(model, nn.Module) else ()
         hint = "" if not own or few.dtype in own else f" (its weights are {', '.join(map(str, own))})"
-        raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}{hint}: {reason}"
-                         ) from error  # fmt: skip
+        raise ValueError(f"the model cannot take {few.dtype} inputs of shape {tuple(few.shape)}{hint}: {reason}; give "
+                         "it such inputs as it was made for, or choose another model") from error  # fmt: skip
     if not isinstance(logits, Tensor):
         raise ValueError(f"the model returns a {type(logits).__name__}, but must return logits (batch, classes ≥ 2)")
     check_logits(logits, y)

@@ -29,7 +29,7 @@ from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
-from tradeoff.perturbations import L1, L2, Linf, RotationTranslation, Union
+from tradeoff.perturbations import L1, L2, PRESETS, Linf, RotationTranslation, Union
 from tradeoff.provenance import provenance
 from tradeoff.together import joined, place
 from tradeoff.training import fit, load_weights, save_weights
@@ -37,7 +37,8 @@ from tradeoff.training import fit, load_weights, save_weights
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
 
 
-_COMPUTING = ("precision", "compile", "memory_format")
+_LIGHT = {"model": "small_resnet", "epochs": 10, "batch": 100, "memory_format": "channels_last"}  # of CIFAR-10
+_LATER = ("precision", "compile", "memory_format", "optimizer", "augment")
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Experiment:
     natural training), brought together by the strategy `combine` ("avg", "max", "e-at" or "alternating", see
     `tradeoff.training`); `suite` names the attacks of the evaluation, on the first `test` test examples, and `watch`
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
-    `batch`, `warmup`, `precision`, `compile` and `memory_format` are those of `tradeoff.training.fit`; their defaults
-    suit the embedded digits.
+    `batch`, `warmup` and all that follows `watched` are those of `tradeoff.training.fit`; their defaults suit the
+    embedded digits.
     """
 
     data: str
@@ -68,10 +69,12 @@ class Experiment:
     precision: str = "float32"
     compile: bool = False
     memory_format: str = "contiguous"
+    optimizer: str = "adam"
+    augment: bool = False
 
     def __repr__(self) -> str:
-        # The last three only where they say something: so the runs of before they were there can still be read.
-        shown = [f for f in fields(self) if f.name not in _COMPUTING or getattr(self, f.name) != f.default]
+        # The last ones only where they say something: so the runs of before they were there can still be read.
+        shown = [f for f in fields(self) if f.name not in _LATER or getattr(self, f.name) != f.default]
         return f"Experiment({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shown)})"
 
 
@@ -103,10 +106,42 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
     return {f"{data}-{name}": experiment for name, experiment in models.items()}
 
 
+def _declare_cifar10(ending: str = "", steps: int = 4, way: float = 2.5, **how) -> dict[str, Experiment]:
+    """The models of CIFAR-10: natural, one per set, linf noise with l1 noise and with rotations. Steps have the length
+    `way`/steps of the radius."""
+    linf, l1, rt = PRESETS["paper_cifar10"].sets
+    training = {"steps": steps, "loss": "ce", "early_stop": False}
+    linf, l1 = (attack(S, step=way / steps * S.eps, **training) for attack, S in ((PGD, linf), (SLIDE, l1)))
+    rt = RandomSearch(rt, tries=10, loss="ce", early_stop=False)
+    base = Experiment("cifar10", suite="cifar10-lp", watch="cifar10-lp-20", optimizer="sgd", lr=0.1, warmup=1,
+                      augment=True, **how)  # fmt: skip
+    rotated = {"suite": "cifar10-rt", "watch": "cifar10-rt-20"}
+    models = {
+        "natural": base,
+        "linf": replace(base, attacks=(linf,)),
+        "l1": replace(base, attacks=(l1,)),
+        "rt": replace(base, attacks=(rt,), **rotated),
+        "avg-l1": replace(base, attacks=(linf, l1)),
+        "max-l1": replace(base, attacks=(linf, l1), combine="max"),
+        "avg-rt": replace(base, attacks=(linf, rt), **rotated),
+        "max-rt": replace(base, attacks=(linf, rt), combine="max", **rotated),
+    }
+    return {f"cifar10-{name}{ending}": experiment for name, experiment in models.items()}
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     **_declare("digits", steps=5),
     **_declare("mnist", steps=10, epochs=10, lr=1e-3, batch=100, warmup=1, suite="lp-100", watch="lp-20"),
+    **_declare_cifar10(**_LIGHT),
+    # As the paper: 80,000 steps of 128 images, which a GPU makes in days.
+    **_declare_cifar10(
+        "-paper", model="wide_resnet_28_10", steps=10, epochs=205, batch=128, memory_format="channels_last"
+    ),
 }
+# One long step from a random start (Wong et al. 2020, "Fast is better than free"), where there is a climb.
+EXPERIMENTS |= {name: experiment
+                for name, experiment in _declare_cifar10("-one-step", steps=1, way=1.25, **_LIGHT).items()
+                if not all(isinstance(attack, RandomSearch) for attack in experiment.attacks)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
                 for name in ("avg", "max", "msd") for seed in (1, 2)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-paper": replace(EXPERIMENTS[f"mnist-{name}"], model="paper_cnn", epochs=2,
@@ -197,6 +232,8 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         precision=experiment.precision,
         compile=experiment.compile,
         memory_format=experiment.memory_format,
+        optimizer=experiment.optimizer,
+        augment=experiment.augment,
     )
     return log, images.source
 
@@ -310,7 +347,7 @@ class Evaluation:
             )
             found.save(self.folder / "outcomes")
             numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
-            _say(self, f"attacked in {time.perf_counter() - began:.0f} s: {numbers}")
+            _say(self, f"attacked in {time.perf_counter() - began:.0f} s on {images.source}: {numbers}")
         outcomes = Outcomes.load(self.folder / "outcomes")
         if outcomes.about.get("attacks") != self._described():
             raise ValueError(f"{self.folder} is of other attacks than the suite {self.suite!r} has now: delete it to "

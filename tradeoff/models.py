@@ -1,9 +1,9 @@
 """The networks. Inputs are float NCHW images in [0, 1] (any normalisation is inside), outputs logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tradeoff.names import lookup
 
@@ -50,7 +50,97 @@ def paper_cnn() -> nn.Module:
     )
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {"small_cnn": small_cnn, "paper_cnn": paper_cnn}
+def small_resnet() -> nn.Module:
+    """conv 4×4 stride 2, 32 – a block each of 32, 64 and 96 – pool – fc 10, for colour images: 223,498 parameters.
+
+    The lightweight network for CIFAR-10: a pre-activation ResNet whose first convolution halves the image, as that of
+    `small_cnn` does. A thread of a CPU makes about 2,500 passes a second, forward and back, nearly three times those of
+    the usual ResNet-14 (16, 32, 64 in two blocks each, 175,066 parameters); eight epochs on 12,000 images took that to
+    66.6 % of 2,000 test images, and this one to 64.4 % in 38 % of the time.
+    """
+    return preact_resnet(_conv(3, 32, 4, 2), (32, 64, 96), (1, 2, 2), blocks=1)
+
+
+def preact_resnet18() -> nn.Module:
+    """conv 3×3, 64 – two blocks each of 64, 128, 256 and 512 – pool – fc 10, for colour images: 11,172,170 parameters.
+
+    The pre-activation ResNet-18 of He et al. (2016, "Identity mappings in deep residual networks"), for 32×32 images as
+    is usual: a first convolution of 3×3 that keeps the size, and batch norm and ReLU after the last block.
+    """
+    return preact_resnet(_conv(3, 64), (64, 128, 256, 512), (1, 2, 2, 2), blocks=2)
+
+
+def wide_resnet_28_10() -> nn.Module:
+    """conv 3×3, 16 – four blocks each of 160, 320 and 640 – pool – fc 10, for colour images: 36,479,194 parameters.
+
+    WRN-28-10 (Zagoruyko & Komodakis 2016, "Wide residual networks", without dropout), the paper's for CIFAR-10.
+    """
+    return preact_resnet(_conv(3, 16), (160, 320, 640), (1, 2, 2), blocks=4)
+
+
+def preact_resnet(stem: nn.Conv2d, widths: Sequence[int], strides: Sequence[int], blocks: int) -> nn.Module:
+    """A pre-activation ResNet behind the convolution `stem`: groups of `blocks` blocks, the first with the group's
+    stride; batch norm, ReLU, the mean over the image, a linear layer.
+
+    Convolutions start as normal draws of variance 2 / (kernel² · outputs) (He et al. 2015), as in both papers' code.
+    """
+    layers, width = [_Standardise(), stem], stem.out_channels
+    for outputs, stride in zip(widths, strides, strict=True):
+        for k in range(blocks):
+            layers.append(_Block(width, outputs, stride if k == 0 else 1))
+            width = outputs
+    layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)]
+    model = nn.Sequential(*layers)
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=False)
+
+
+class _Block(nn.Module):
+    """x + conv 3×3(ReLU(BN(conv 3×3(ReLU(BN(x)))))); where the shape changes, a convolution 1×1 of ReLU(BN(x)) in the
+    place of x."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _conv(inputs, outputs, 3, stride)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = _conv(outputs, outputs)
+        same = inputs == outputs and stride == 1
+        self.shortcut = None if same else _conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.norm1(x).relu()
+        kept = x if self.shortcut is None else self.shortcut(active)
+        return kept + self.conv2(self.norm2(self.conv1(active)).relu())
+
+
+class _Standardise(nn.Module):
+    """Colour images less CIFAR-10's channel means, over its deviations: constants, which no file of weights keeps."""
+
+    def __init__(self):
+        super().__init__()
+        for name, values in (("mean", (0.4914, 0.4822, 0.4465)), ("deviation", (0.2470, 0.2435, 0.2616))):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != 3:  # grey images would broadcast
+            raise ValueError(f"inputs of shape {tuple(x.shape)} are no colour images (batch, 3, height, width)")
+        return (x - self.mean) / self.deviation
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "small_cnn": small_cnn,
+    "paper_cnn": paper_cnn,
+    "small_resnet": small_resnet,
+    "preact_resnet18": preact_resnet18,
+    "wide_resnet_28_10": wide_resnet_28_10,
+}
 
 
 def build(name: str, seed: int) -> nn.Module:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import ceil, inf, isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tradeoff.attacks import MSD, AffineAttack, Softened
-from tradeoff.attacks.ascent import check_count, look
+from tradeoff.attacks.ascent import check_count, evaluating, look
 from tradeoff.attacks.draws import Draws
+from tradeoff.augmentation import crop, draw_crops
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task, describe, evaluate
 from tradeoff.files import write_atomically
@@ -85,6 +87,19 @@ def _one(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, k: int, turn
 STRATEGIES: Mapping[str, Callable] = {"avg": average, "max": maximum, "e-at": e_at, "alternating": alternating}
 
 
+class Descent(NamedTuple):
+    """How the weights follow their gradients."""
+
+    make: Callable[..., torch.optim.Optimizer]  # of the weights and a learning rate
+    drops: tuple[float, ...]  # the shares of all epochs after which the learning rate falls to a tenth
+
+
+OPTIMIZERS: Mapping[str, Descent] = {  # the paper's, on MNIST and on CIFAR-10
+    "adam": Descent(torch.optim.Adam, (1 / 2,)),
+    "sgd": Descent(partial(torch.optim.SGD, momentum=0.9, weight_decay=2e-4), (1 / 2, 3 / 4)),
+}
+
+
 def fit(
     model: nn.Module,
     images: Images,
@@ -105,13 +120,22 @@ def fit(
     precision: str = "float32",
     compile: bool = False,
     memory_format: str = "contiguous",
+    optimizer: str = "adam",
+    augment: bool = False,
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
-    Without attacks training is natural. Adam at `lr`, a tenth of it from half way on, on batches of at most `batch`
-    images. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the
-    last (the paper's one epoch at a third is warmup=1). `watch` is a small evaluation, attacks by name and images, made
-    after every epoch with the same draws each time. `label` names the progress bar (none without).
+    Without attacks training is natural. On batches of at most `batch` images, by the `optimizer` "adam" at `lr`, a
+    tenth of it from half way on, or "sgd", with momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from
+    half way and again from three quarters on. With `augment` the images are shifted by up to 4 pixels and flipped at
+    random, each anew in every epoch, before they are attacked. The sets grow evenly over `warmup` epochs, from a third
+    of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1). `watch` is a
+    small evaluation, attacks by name and images, made after every epoch with the same draws each time. `label` names
+    the progress bar (none without).
+
+    Batch norm: attacks and strategies see the network as it is used, with its running statistics. In the step on what
+    they found it takes those of the batch, of all sets' examples together, and updates the running ones by them. That
+    is what the paper's code does (github.com/ftramer/MultiRobustness), and TRADES' and E-AT's for one set.
 
     How the network computes, in attacks and steps alike: in `precision` "bf16" under autocast, with weights and logits
     of its own kind; with `compile` by torch.compile; with `memory_format` "channels_last" on images that are laid out
@@ -119,7 +143,8 @@ def fit(
     every batch, and all make the same steps, those of one process with whole batches, up to rounding; but batch norm
     sees its share alone. The first process watches and writes.
 
-    The order of the examples derives from (seed, epoch), and all other draws of a step from (seed, epoch, step). So
+    The order of the examples and their crops derive from (seed, epoch), a crop for each example whatever batch it comes
+    in, and all other draws of a step from (seed, epoch, step). So
     training that goes on from `checkpoint`, written after every epoch and at the first step after `every` seconds,
     whole or not at all, gives the same weights, bit for bit on one machine and number of threads, as training that
     never stopped. The records are kept in the file `log` too, a line of JSON each, from the end of their epoch on.
@@ -146,6 +171,9 @@ def fit(
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
     if watch:
         check_task(model, watch[0].values(), *(torch.tensor(part, device="cpu") for part in (watch[1].x, watch[1].y)))
+    descent = lookup(OPTIMIZERS, optimizer, "optimizer")
+    if augment:
+        crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
     lookup(PRECISIONS, precision, "precision")
     lookup(MEMORY_FORMATS, memory_format, "memory format")
     if memory_format == "channels_last" and x.ndim != 4:
@@ -154,14 +182,15 @@ def fit(
     steps = ceil(len(x) / batch)
     if len(x) // steps < processes:
         raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
-    optimizer = torch.optim.Adam(model.parameters(), lr)
+    descending = descent.make(model.parameters(), lr)
     watched = watch and (describe(watch[0]), len(watch[1]), watch[1].source)
     computing = (precision, compile, memory_format)
     how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched)
-               + (computing if computing != PLAIN else ()))  # fmt: skip
+               + (computing if computing != PLAIN else ())
+               + ((optimizer, augment) if (optimizer, augment) != ("adam", False) else ()))  # fmt: skip
     stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
     if checkpoint and checkpoint.exists():
-        stand = _restore(checkpoint, model, optimizer, how)
+        stand = _restore(checkpoint, model, descending, how)
     take_first(model.state_dict().values())
     records, sums, tally = stand
     saved, start = time.monotonic(), len(records) * steps + sums["steps"]
@@ -173,12 +202,17 @@ def fit(
                 began = time.perf_counter() - sums["seconds"]
                 share = min(1.0, (1 + 2 * epoch / warmup) / 3)
                 now = [_scaled(attack, share) for attack in attacks]
-                for group in optimizer.param_groups:
-                    group["lr"] = lr if epoch < epochs / 2 else lr / 10
-                order = np.array_split(_rng(seed, epoch).permutation(len(x)), steps)
+                for group in descending.param_groups:
+                    group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
+                draws = _rng(seed, epoch)
+                order = np.array_split(draws.permutation(len(x)), steps)
+                crops = draw_crops(len(x), draws) if augment else None
             loading = time.perf_counter()
-            rows = torch.from_numpy(np.array_split(order[step], processes)[me])
+            mine = np.array_split(order[step], processes)[me]
+            rows = torch.from_numpy(mine)
             inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
+            if augment:
+                inputs = crop(inputs, crops[mine])
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
@@ -187,7 +221,7 @@ def fit(
             turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
             try:
                 with count_passes(network) as passes:
-                    loss, count = _step(network, optimizer, inputs, labels, now, examples, turn, len(order[step]))
+                    loss, count = _step(network, descending, inputs, labels, now, examples, turn, len(order[step]))
                 if pause:
                     _check_finite(model)
             except ValueError as error:
@@ -207,7 +241,7 @@ def fit(
                 if log and me == 0:
                     _keep(log, b"".join(json.dumps(record).encode() + b"\n" for record in records))
             if checkpoint and pause and me == 0:
-                _store(checkpoint, model, optimizer, how, stand)
+                _store(checkpoint, model, descending, how, stand)
                 saved = time.monotonic()
     model.eval()
     return records
@@ -237,9 +271,13 @@ def _step(
     batch: int,
 ) -> tuple[float, np.ndarray]:
     """Train on this process's share of a batch: the loss on all of it, and what it adds to the tally."""
-    parts = examples(network, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
+    with evaluating(network):
+        parts = examples(network, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
     network.train()
-    logits = [network(part.x) for part in parts]
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        logits = network(torch.cat([part.x for part in parts])).split(len(x))
+    else:
+        logits = [network(part.x) for part in parts]  # the same up to rounding, in less memory
     loss = sum(cross_entropy(z, y) for z in logits) / len(parts) * (len(y) / batch)
     right = (torch.stack(logits).argmax(dim=2) == y).cpu().numpy()
     whose = torch.stack([part.attack for part in parts]).cpu().numpy()

@@ -33,6 +33,7 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
+    - "cifar10-lp", "cifar10-lp-100", ...: the same on the paper's CIFAR-10 sets, which are without l2.
 
     Raises ValueError for an unknown name, for sets missing, and for sets given to a suite that has its own.
 
@@ -126,12 +127,22 @@ def _climb_or_search(S, box: Box, steps: int, restarts: int):
     return (SLIDE if S.p == 1 else PGD)(S, steps, restarts=restarts, box=box)
 
 
+def _on(prefix: str, linf, l1, rt, *others) -> dict[str, Mapping]:
+    """The fixed suites on the sets of one data set."""
+
+    def columns(steps, restarts, *sets):
+        return {S.name: _climb_or_search(S, (0.0, 1.0), steps, restarts) for S in sets}
+
+    watched = {S.name: APGD(S, steps=20) for S in others}
+    return {
+        f"{prefix}lp": columns(40, 1, linf, l1, *others),
+        f"{prefix}lp-100": columns(100, 5, linf, l1, *others),
+        f"{prefix}rt": columns(40, 1, linf, rt),
+        f"{prefix}lp-20": {"linf": PGD(linf, steps=20), "l1": APGD(l1, steps=20, radii=(3, 2, 1)), **watched},
+        f"{prefix}rt-20": {"linf": PGD(linf, steps=20), "rt": RandomSearch(rt, tries=20)},
+    }
+
+
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
 # Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
-FIXED: dict[str, Mapping] = {
-    "lp": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _L1, _L2)},
-    "lp-100": {S.name: _climb_or_search(S, (0.0, 1.0), 100, 5) for S in (_LINF, _L1, _L2)},
-    "rt": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _RT)},
-    "lp-20": {"linf": PGD(_LINF, steps=20), "l1": APGD(_L1, steps=20, radii=(3, 2, 1)), "l2": APGD(_L2, steps=20)},
-    "rt-20": {"linf": PGD(_LINF, steps=20), "rt": RandomSearch(_RT, tries=20)},
-}
+FIXED: dict[str, Mapping] = _on("", _LINF, _L1, _RT, _L2) | _on("cifar10-", *PRESETS["paper_cifar10"].sets)

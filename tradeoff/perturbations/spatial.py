@@ -13,8 +13,10 @@ class RotationTranslation:
     """Rotate by at most `angle` degrees, then shift by at most `shift` pixels along each axis (Engstrom et al. 2019).
 
     A perturbation is (dx, dy, degrees), shape (batch, 3): dx > 0 moves right, dy > 0 down, degrees > 0 turn
-    counter-clockwise as displayed, about the centre of the image. `apply` interpolates bilinearly and fills with zeros.
-    This set moves pixels, so it has no support function and no projection.
+    counter-clockwise as displayed, about the centre of the image, ((size-1)/2, (size-1)/2): the middle pixel, or where
+    the four in the middle meet. What was at (u, v) from the centre, u to the right and v downward, comes to be at
+    (u cos + v sin + dx, -u sin + v cos + dy). `apply` interpolates bilinearly, once, between the pixels of the image
+    and zeros around it. This set moves pixels, so it has no support function and no projection.
 
     >>> S = RotationTranslation(shift=3, angle=30)
     >>> print(S, S.scaled(0.5))
@@ -75,11 +77,14 @@ class RotationTranslation:
         return share[np.argsort(-size, kind="stable")] * (self.shift, self.shift, self.angle)
 
     def check_input(self, x: Array) -> None:
-        """ValueError unless x is a batch of images larger than the shift, which would move them out of sight."""
+        """ValueError unless x is a batch of square images larger than the shift, which would move them out of sight."""
         if x.ndim != 4:
             raise ValueError(f"rotations need images (batch, C, H, W), not shape {tuple(x.shape)}")
-        if self.shift >= min(x.shape[2:]):
-            raise ValueError(f"a shift of {number(self.shift)} px moves {x.shape[2]}×{x.shape[3]} images out of sight")
+        if x.shape[2] != x.shape[3]:
+            raise ValueError(f"rotations need square images, not {x.shape[2]}×{x.shape[3]}: crop or pad them")
+        if self.shift >= x.shape[2]:
+            raise ValueError(f"a shift of {number(self.shift)} px moves {x.shape[2]}×{x.shape[3]} images out of sight: "
+                             f"choose one below {x.shape[2]} px")  # fmt: skip
 
     def apply(self, x: Array, r: Array) -> Array:
         """The images x (batch, C, H, W) moved by r (batch, 3): shape, dtype and device of x.
