@@ -298,7 +298,7 @@ def test_ctrl_c(tmp_path):
     assert err.splitlines()[-1].startswith("interrupted: the same command goes on") and "Traceback" not in err
     assert sorted(files(run)) == ["checkpoint.safetensors", "experiment.json", "log.jsonl"] and files(tmp_path) == {}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "goes on from its last epoch" in done.stderr
+    assert done.returncode == 0 and "goes on from its last checkpoint" in done.stderr
     assert sorted(files(tmp_path)) == ["trained.json", "trained.pdf", "trained.png"]
     assert "checkpoint.safetensors" not in files(run) and "weights.safetensors" in files(run)
 

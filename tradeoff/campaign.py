@@ -19,6 +19,7 @@ from tradeoff.files import make_folder, write_json
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device
+from tradeoff.together import check_alone
 
 # Experiments that are asked for together: names of EXPERIMENTS, or patterns of them.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -104,6 +105,7 @@ def select(names: Iterable[str]) -> list[str]:
 
 def _jobs(names: list[str], options) -> list[Training | Evaluation]:
     """The jobs of the experiments, known to be possible: ValueError or OSError otherwise."""
+    check_alone("python -m tradeoff.experiments")
     lookup(ENGINES, options.engine, "engine")
     for value, flag in ((options.workers, "workers"), (options.n, "n")):
         if value is not None:
