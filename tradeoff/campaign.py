@@ -198,14 +198,14 @@ def _report(jobs: list[Training | Evaluation], todo: set[str], ended: Mapping[st
             state = "failed" if error else "done"
         entries.append({"job": job.title, "state": state, "attempts": attempts, "seconds": seconds,
                         "error": error and str(error)})  # fmt: skip
-    path = Path(options.runs) / "experiments.json"
-    write_json(path, {"about": provenance(engine=options.engine, device=options.device), "jobs": entries})
     rows = [[entry["job"], entry["state"], str(entry["attempts"]),
              "–" if entry["seconds"] is None else f"{entry['seconds']:.1f}"] for entry in entries]  # fmt: skip
     print(tables.text(["job", "state", "attempts", "seconds"], rows))
     for entry in entries:
         if entry["error"]:
             print(f"failed: {entry['job']}: {entry['error']}")
+    path = Path(options.runs) / "experiments.json"  # last, as a full disk may refuse it
+    write_json(path, {"about": provenance(engine=options.engine, device=options.device), "jobs": entries})
     print(f"written to {path}", flush=True)
 
 

@@ -29,8 +29,8 @@ def joined(device: str | torch.device = "cpu") -> Iterator[None]:
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, processes = next(dist.rendezvous("env://"))
-    # Where nobody left an address the last time; and for as long as it takes, as the others may wait for hours while the
-    # first evaluates, and torchrun ends them if it dies.
+    # Where nobody left an address the last time; and for as long as it takes, as the others may wait for hours while
+    # the first evaluates, and torchrun ends them if it dies.
     how = {"store": dist.PrefixStore(f"meeting {next(_MEETINGS)}", store), "rank": rank, "world_size": processes}
     dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=365), **how)
     try:
