@@ -18,7 +18,9 @@ def write_atomically(path: str | Path) -> Iterator[IO[bytes]]:
         with _replacing(path) as file:
             yield file
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error.strerror or error}): make room, or choose another folder") from error
+        raise OSError(
+            f"cannot write {path} ({error.strerror or error}): make room, or choose another folder"
+        ) from error
 
 
 @contextmanager
