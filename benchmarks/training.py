@@ -190,7 +190,7 @@ def main() -> None:
     for name, row in computing.items():
         helps = "helps" if row["largest"] < 1 else "does not help" if row["least"] >= 1 else "undecided"
         print(f"{name:<32} {row['ratio']:.2f} ({row['least']:.2f} to {row['largest']:.2f})  "
-              f"{row['seconds']:.4f} s a step, weights differ by {row['difference']:.1e} after {options.steps} steps: {helps}")  # fmt: skip
+              f"{row['seconds']:.4f} s a step, weights differ by {row['difference']:.1e}: {helps}")  # fmt: skip
 
     if options.json:
         about = provenance(data=digits.source, seed=0)
