@@ -140,9 +140,9 @@ def measure_computing(images: Images, batch: int, repetitions: int, clock, compi
                 batch=batch, **ways.get(way, {}))  # fmt: skip
 
         times = take_turns({way: partial(job, way=way) for way in ("plain", *ways)}, repetitions, clock)
-        plain = list(trained["plain"].parameters())
+        plain = trained["plain"].state_dict()
         for way in ways:
-            apart = max(float((a - b).abs().max()) for a, b in zip(plain, trained[way].parameters(), strict=True))
+            apart = max(float((weight - plain[part]).abs().max()) for part, weight in trained[way].state_dict().items())
             rows[f"{model} {name} {way}"] = spread(times[way] / times["plain"], limit=None, difference=apart,
                                                    seconds=float(median(times[way])) / count)  # fmt: skip
     return rows
