@@ -12,8 +12,9 @@ which has tenfold fewer passes to hide it: by what `fit` logs, which is wall tim
 *Memory.* The peak of a process that trains (e-at, checkpoint after every step), against its epochs: a straight
 line, whose slope is megabytes an epoch (Linux).
 
-*Computing.* Natural and linf training with another `precision` or `memory_format`, or compiled (with --compile, as that
-takes minutes), over training without.
+*Computing.* Natural and linf training of both MNIST networks with another `precision` or `memory_format`, or compiled
+(with --compile, as that takes minutes and a C++ compiler), over training without; and what that changes: the largest
+difference of a weight after the same steps.
 
 As in benchmarks/attacks.py, whose helpers these are: all that is compared runs in turn, and ratios are medians of those
 within a repetition, in brackets their least and largest. On a busy machine take --threads 1 and --clock process.
@@ -21,11 +22,16 @@ within a repetition, in brackets their least and largest. On a busy machine take
 
 import argparse
 import multiprocessing
+import os
 import re
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from math import ceil
 from pathlib import Path
+from shutil import which
 from statistics import median
 
 import numpy as np
@@ -119,16 +125,32 @@ def _peak(epochs: int) -> float:
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 
-def measure_computing(model: str, images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
-    """Per way of computing, its time over that of the default."""
+def measure_computing(images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
+    """Per network, training and way of computing: its time over that of the default, seconds a step, and by how much
+    the weights differ after the same steps. Compiling is not counted: it is done in the round that warms up."""
     ways = {"bf16": {"precision": "bf16"}, "channels last": {"memory_format": "channels_last"}}
     ways |= {"compile": {"compile": True}} if compiled else {}
-    rows = {}
-    for name in ("natural", "linf"):
-        jobs = {way: training(name, model, images, batch, **how) for way, how in ({"plain": {}} | ways).items()}
-        times = take_turns(jobs, repetitions, clock)
-        rows |= {f"{name} {way}": spread(times[way] / times["plain"], limit=None) for way in ways}
+    rows, count = {}, ceil(len(images) / batch)
+    for model, name in product(("small_cnn", "paper_cnn"), ("natural", "linf")):
+        experiment, trained = EXPERIMENTS[f"mnist-{name}"], {}
+
+        def job(repetition, way, experiment=experiment, model=model, trained=trained):
+            trained[way] = network = build(model, 0)
+            fit(network, images, experiment.attacks, experiment.combine, epochs=1, lr=1e-3, seed=repetition,
+                batch=batch, **ways.get(way, {}))  # fmt: skip
+
+        times = take_turns({way: partial(job, way=way) for way in ("plain", *ways)}, repetitions, clock)
+        plain = trained["plain"].state_dict()
+        for way in ways:
+            apart = max(float((weight - plain[part]).abs().max()) for part, weight in trained[way].state_dict().items())
+            rows[f"{model} {name} {way}"] = spread(times[way] / times["plain"], limit=None, difference=apart,
+                                                   seconds=float(median(times[way])) / count)  # fmt: skip
     return rows
+
+
+def compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs."""
+    return any(map(which, (os.environ.get("CXX", "g++"), "g++", "clang++")))
 
 
 def main() -> None:
@@ -161,9 +183,14 @@ def main() -> None:
     memory = measure_memory()
     print(f"{growth_line('Memory, epochs', memory)}, limit {MEMORY} MB an epoch")
     print("Time over that of float32, contiguous, not compiled")
-    computing = measure_computing(*how, clock, options.compile)
+    compiled = options.compile and compiler()
+    if options.compile and not compiled:
+        print("not compiled: torch.compile needs a C++ compiler, and there is none (apt-get install g++, or set CXX)")
+    computing = measure_computing(digits, options.batch, options.repetitions, clock, compiled)
     for name, row in computing.items():
-        print(ratio_line(name, row))
+        helps = "helps" if row["largest"] < 1 else "does not help" if row["least"] >= 1 else "undecided"
+        print(f"{name:<32} {row['ratio']:.2f} ({row['least']:.2f} to {row['largest']:.2f})  "
+              f"{row['seconds']:.4f} s a step, weights differ by {row['difference']:.1e}: {helps}")  # fmt: skip
 
     if options.json:
         about = provenance(data=digits.source, seed=0)

@@ -143,6 +143,21 @@ def test_draws_belong_to_the_example(attack, images):
     model.float()
 
 
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [("uniform", (-1.0, 1.0)), ("normal", (0.0, 1.0)), ("gamma", (0.5,)), ("gamma", (1.0,)), ("choice", ((-1.0, 1.0),)),
+     ("integers", (0, 7))],
+)  # fmt: skip
+def test_draws_are_those_of_numpys_generator(method, args):
+    """Bit for bit and call after call: trained weights depend on it. Bounds that round nothing, however they meet."""
+    keys = [0, 7, 2**64 - 1, 2**64, 2**128 - 3]
+    draws, streams = Draws(keys), [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+    for rest in ((3,), (), (2, 4)):
+        expected = np.stack([getattr(stream, method)(*args, size=rest) for stream in streams])
+        found = getattr(draws, method)(*args, size=(5, *rest))
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
 def test_draws_tell_long_names_apart():
     x = np.zeros((1, 3))
     a, b = (Draws.for_examples(x, 0, 100 * "a" + end).uniform(0, 1, (1, 8)) for end in "xy")

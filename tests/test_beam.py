@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks import PGD, SLIDE, CoordinateBeam, Draws
+from tradeoff.attacks import PGD, SLIDE, CoordinateBeam
 from tradeoff.attacks.ascent import look
 from tradeoff.attacks.losses import margin
 from tradeoff.data import load
@@ -54,28 +54,6 @@ def test_stays_in_set_and_box_on_grey_and_colour_images(attack, channels, classe
         before, after = (look(model, points, y, attack.loss) for points in (x, x_adv))
     assert (after.broken | ~before.broken).all()
     assert ((after.loss > before.loss) | after.broken).all() == (attack.S.eps > 0)
-
-
-@pytest.mark.parametrize("attack", BEAMS, ids=repr)
-def test_draws_belong_to_the_example(attack):
-    model, x, y = network()
-    model, x = model.double(), x.double()
-    whole = attack(model, x, y, Draws.for_examples(x.numpy(), 3, "a"))
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    parts = [attack(model, x[rows], y[rows], Draws.for_examples(x[rows].numpy(), 3, "a")) for rows in order.split(5)]
-    torch.testing.assert_close(torch.cat(parts), whole[order], rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("attack", BEAMS, ids=repr)
-def test_runs_on_whatever_device_the_input_is_on(attack):
-    model, x, y = network()
-    expected = attack(model, x, y, rng())
-    torch.set_default_device("meta")
-    try:
-        found = attack(model, x, y, rng())
-    finally:
-        torch.set_default_device(None)
-    assert torch.equal(found, expected)
 
 
 # ---- brute force and closed forms ----

@@ -5,8 +5,11 @@ import multiprocessing
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,7 +247,7 @@ def test_interrupted_training_goes_on(step, done, tiny, tmp_path, monkeypatch, c
     monkeypatch.setattr(training, "cross_entropy", lambda *args: steps.append(args) or cross_entropy(*args))
     resumed = Results(tmp_path / "broken")("tiny")
     assert len(steps) == 3 * (2 - done)
-    assert ("(goes on from its last epoch)" in capsys.readouterr().err) == bool(done)
+    assert ("(goes on from its last checkpoint)" in capsys.readouterr().err) == bool(done)
     assert names(tmp_path / "broken" / "tiny") == FINISHED
     assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), unbroken.model.parameters(), strict=True))
     np.testing.assert_array_equal(resumed.outcomes.correct, unbroken.outcomes.correct)
@@ -324,3 +327,41 @@ def test_a_failing_run_stops_the_others(monkeypatch, tmp_path):
     assert not multiprocessing.active_children()
     with pytest.raises(ValueError, match="workers is 0"):
         Results(tmp_path, progress=False).prepare(declared, workers=0)
+
+
+TOGETHER = """
+import os, sys
+from dataclasses import replace
+from test_experiments import TINY
+from tradeoff import campaign, experiments
+from tradeoff.attacks import PGD
+from tradeoff.attacks.suites import FIXED
+from tradeoff.perturbations import Linf
+
+load, evaluate, calls = experiments.load, experiments.evaluate, []
+experiments.load = lambda name, split: load(name, split).first(60)
+experiments.evaluate = lambda *args, **how: calls.append(1) or evaluate(*args, **how)
+experiments.EXPERIMENTS = {"tiny": TINY, "other": replace(TINY, attacks=(), epochs=1)}
+FIXED["tiny"] = {"linf": PGD(Linf(0.1), 3)}
+results = experiments.Results(sys.argv[1])
+accuracies = [results(name).outcomes.accuracy("linf") for name in ("tiny", "other", "tiny")]
+print(os.environ["RANK"], len(calls), *accuracies, campaign.main(["digits-l1", "--runs", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_evaluates(tmp_path):
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    script = tmp_path / "script.py"
+    script.write_text(TOGETHER)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launcher, str(script), str(tmp_path / "runs")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (_, made, *first), (_, read, *second) = sorted(line.split() for line in done.stdout.splitlines())
+    assert (made, read) == ("2", "0") and first == second and first[0] == first[2] and first[-1] == "2"
+    assert done.stderr.count("tiny: trained in") == done.stderr.count("other: attacked in") == 1
+    assert "python -m tradeoff.experiments starts processes of its own: leave out torchrun" in done.stderr

@@ -298,7 +298,7 @@ def test_ctrl_c(tmp_path):
     assert err.splitlines()[-1].startswith("interrupted: the same command goes on") and "Traceback" not in err
     assert sorted(files(run)) == ["checkpoint.safetensors", "experiment.json", "log.jsonl"] and files(tmp_path) == {}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "goes on from its last epoch" in done.stderr
+    assert done.returncode == 0 and "goes on from its last checkpoint" in done.stderr
     assert sorted(files(tmp_path)) == ["trained.json", "trained.pdf", "trained.png"]
     assert "checkpoint.safetensors" not in files(run) and "weights.safetensors" in files(run)
 
@@ -308,13 +308,14 @@ def test_ctrl_c_stops_the_workers_too(tmp_path):
     """The signal goes to the parent alone, as from a job scheduler."""
     command = [sys.executable, "-m", "tradeoff.figures", "mnist_tradeoff", "--out", str(tmp_path), "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 90
     checkpoints = []
-    while len(checkpoints) < 2 and time.monotonic() < deadline:
+    while len(checkpoints) < 2 and process.poll() is None:  # for as long as a busy machine takes
         checkpoints = list(tmp_path.glob("runs/*/checkpoint.safetensors"))
         time.sleep(0.05)
+    trained = list(tmp_path.glob("runs/*/weights.safetensors"))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)  # which also waits for whoever else holds the pipe: the workers
+    _, err = process.communicate()  # which also waits for whoever else holds the pipe: the workers
+    assert list(tmp_path.glob("runs/*/weights.safetensors")) == trained  # which they did not finish
     assert process.returncode == 130 and "interrupted: the same command goes on" in err
     assert "Traceback" not in err and "Warning" not in err
     assert len(checkpoints) == 2 and not [f for f in tmp_path.glob("runs/*/.*")]

@@ -137,3 +137,10 @@ def test_provenance_names_command_versions_and_date(tmp_path):
         assert found["versions"]["python"] == sys.version.split()[0]
         assert len(found["date"].split("-")) == 3
     assert provenance(seconds=1.0)["seconds"] == 1.0
+
+
+def test_provenance_of_what_is_typed_in_names_the_call():
+    program = "from tradeoff import engines\nprint(engines._Task.here().command)\n"
+    for how, given in ((["-"], program), (["-c", program], None), ([], program)):
+        done = subprocess.run([sys.executable, *how], input=given, capture_output=True, text=True, check=True)
+        assert done.stdout == "python: tradeoff.engines._Task.here()\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks import Draws, Square
+from tradeoff.attacks import Square
 from tradeoff.attacks.losses import margin
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 
@@ -54,28 +54,6 @@ def test_stays_in_set_and_box_on_grey_and_colour_images(attack, channels, classe
         before, after = margin(model(x), y), margin(model(x_adv), y)
     assert (after[before <= 0] >= before[before <= 0] - 1e-6).all()
     assert attack.S.eps < 0.02 or (after > before).float().mean() > 0.9 - before.gt(0).float().mean()
-
-
-@pytest.mark.parametrize("attack", SQUARES, ids=repr)
-def test_draws_belong_to_the_example(attack):
-    model, x, y = network(1, 10)
-    model, x = model.double(), x.double()
-    whole = attack(model, x, y, Draws.for_examples(x.numpy(), 3, "a"))
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    parts = [attack(model, x[rows], y[rows], Draws.for_examples(x[rows].numpy(), 3, "a")) for rows in order.split(5)]
-    torch.testing.assert_close(torch.cat(parts), whole[order], rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("attack", SQUARES, ids=repr)
-def test_runs_on_whatever_device_the_input_is_on(attack):
-    model, x, y = network(1, 10)
-    expected = attack(model, x, y, rng())
-    torch.set_default_device("meta")
-    try:
-        found = attack(model, x, y, rng())
-    finally:
-        torch.set_default_device(None)
-    assert torch.equal(found, expected)
 
 
 def test_needs_no_gradient_and_no_more_queries_than_it_says():

@@ -19,6 +19,7 @@ from tradeoff.files import make_folder, write_json
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device
+from tradeoff.together import check_alone
 
 # Experiments that are asked for together: names of EXPERIMENTS, or patterns of them.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -108,6 +109,7 @@ def select(names: Iterable[str]) -> list[str]:
 
 def _jobs(names: list[str], options) -> list[Training | Evaluation]:
     """The jobs of the experiments, known to be possible: ValueError or OSError otherwise."""
+    check_alone("python -m tradeoff.experiments")
     lookup(ENGINES, options.engine, "engine")
     for value, flag in ((options.workers, "workers"), (options.n, "n")):
         if value is not None:
@@ -200,14 +202,14 @@ def _report(jobs: list[Training | Evaluation], todo: set[str], ended: Mapping[st
             state = "failed" if error else "done"
         entries.append({"job": job.title, "state": state, "attempts": attempts, "seconds": seconds,
                         "error": error and str(error)})  # fmt: skip
-    path = Path(options.runs) / "experiments.json"
-    write_json(path, {"about": provenance(engine=options.engine, device=options.device), "jobs": entries})
     rows = [[entry["job"], entry["state"], str(entry["attempts"]),
              "–" if entry["seconds"] is None else f"{entry['seconds']:.1f}"] for entry in entries]  # fmt: skip
     print(tables.text(["job", "state", "attempts", "seconds"], rows))
     for entry in entries:
         if entry["error"]:
             print(f"failed: {entry['job']}: {entry['error']}")
+    path = Path(options.runs) / "experiments.json"  # last, as a full disk may refuse it
+    write_json(path, {"about": provenance(engine=options.engine, device=options.device), "jobs": entries})
     print(f"written to {path}", flush=True)
 
 

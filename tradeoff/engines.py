@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from tradeoff.attacks.ascent import check_count
 from tradeoff.provenance import made_by, provenance
+from tradeoff.together import check_alone
 
 ATTEMPTS = 3  # of a job whose worker dies, or whose disk or device fails it
 
@@ -136,6 +137,7 @@ class Local(Engine):
 
     def __init__(self, workers: int):
         check_count(workers, "workers")
+        check_alone("a job engine")
         self._others = set(active_children())
         self._task = _Task.here()
         self._idle = [_one_process() for _ in range(workers)]

@@ -31,7 +31,7 @@ from tradeoff.models import build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Linf, RotationTranslation, Union
 from tradeoff.provenance import provenance
-from tradeoff.together import joined, place
+from tradeoff.together import joined, place, wait_for_all
 from tradeoff.training import fit, load_weights, save_weights
 
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
@@ -277,7 +277,7 @@ class Training:
         trained, began = weights.exists(), time.perf_counter()
         if not trained:
             self._forget_evaluations()
-            again = " (goes on from its last epoch)" if checkpoint.exists() else ""
+            again = " (goes on from its last checkpoint)" if checkpoint.exists() else ""
             source = load(self.experiment.data, "test").source
             _say(self, f"training {self.experiment.epochs} epochs on {source}{again}")
         model = train(self.experiment, self.folder, self.device, _label(self, "training"))
@@ -327,32 +327,38 @@ class Evaluation:
         return self._written() and Outcomes.load(self.folder / "outcomes").about.get("attacks") == self._described()
 
     def __call__(self) -> Outcomes:
-        """The outcomes. Raises ValueError for a folder that holds those of other attacks or weights."""
-        if not self._written():
-            images = load(self.experiment.data, "test").first(self.n)
-            model = build(self.experiment.model, self.experiment.seed)
-            load_weights(Path(self.runs) / self.name / "weights.safetensors", model)
-            began = time.perf_counter()
-            found = evaluate(
-                model.to(self.device).eval(),
-                self.attacks,
-                images.x,
-                images.y,
-                np.random.default_rng(self.experiment.seed),
-                cascade=self.suite not in FIXED,  # figures show every cell
-                chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
-                run=self.folder,
-                progress=_label(self, "attacking"),
-                about=provenance(data=f"first {len(images)} test examples of {images.source}", device=str(self.device)),
-            )
-            found.save(self.folder / "outcomes")
-            numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
-            _say(self, f"attacked in {time.perf_counter() - began:.0f} s on {images.source}: {numbers}")
+        """The outcomes, made by the first process of those that torchrun has started. Raises ValueError for a folder
+        that holds those of other attacks or weights."""
+        with joined(self.device):
+            if place()[0] == 0 and not self._written():
+                self._make()
+            wait_for_all()
         outcomes = Outcomes.load(self.folder / "outcomes")
         if outcomes.about.get("attacks") != self._described():
             raise ValueError(f"{self.folder} is of other attacks than the suite {self.suite!r} has now: delete it to "
                              "evaluate again")  # fmt: skip
         return outcomes
+
+    def _make(self) -> None:
+        images = load(self.experiment.data, "test").first(self.n)
+        model = build(self.experiment.model, self.experiment.seed)
+        load_weights(Path(self.runs) / self.name / "weights.safetensors", model)
+        began = time.perf_counter()
+        found = evaluate(
+            model.to(self.device).eval(),
+            self.attacks,
+            images.x,
+            images.y,
+            np.random.default_rng(self.experiment.seed),
+            cascade=self.suite not in FIXED,  # figures show every cell
+            chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
+            run=self.folder,
+            progress=_label(self, "attacking"),
+            about=provenance(data=f"first {len(images)} test examples of {images.source}", device=str(self.device)),
+        )
+        found.save(self.folder / "outcomes")
+        numbers = ", ".join(f"{row} {entry['accuracy']:.1%}" for row, entry in found.table().items())
+        _say(self, f"attacked in {time.perf_counter() - began:.0f} s on {images.source}: {numbers}")
 
     def _written(self) -> bool:
         return all((self.folder / f"outcomes.{suffix}").exists() for suffix in ("npz", "json"))
@@ -371,7 +377,7 @@ def _label(job: Training | Evaluation, verb: str) -> str | None:
 
 
 def _say(job: Training | Evaluation, text: str) -> None:
-    if job.progress:
+    if job.progress and place()[0] == 0:
         print(f"  {job.name}: {text}", file=sys.stderr, flush=True)
 
 
@@ -437,7 +443,8 @@ class Results:
         """
         training, evaluation = self._jobs(name)
         images = load(evaluation.experiment.data, "test").first(evaluation.n)
-        return Run(training(), images, evaluation())
+        with joined(self.device):
+            return Run(training(), images, evaluation())
 
     def prepare(self, names: Iterable[str], workers: int) -> None:
         """Make the runs that are missing, `workers` at a time, each in a process of one thread; the first that fails

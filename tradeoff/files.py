@@ -11,8 +11,20 @@ from typing import IO, Any
 
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends well; otherwise nothing changes."""
+    """A binary file that takes the place of `path` when the block ends well; otherwise nothing changes. OSError naming
+    the remedy if the disk does not take it."""
     path = Path(path)
+    try:
+        with _replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise OSError(
+            f"cannot write {path} ({error.strerror or error}): make room, or choose another folder"
+        ) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -32,6 +32,23 @@ def _command() -> str:
     if _parent:
         return _parent
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if sys.argv[0] in ("", "-", "-c") or (module and module.name == "ipykernel_launcher"):
+        return _call()  # typed in: no file has the program
     name = module.name.removesuffix(".__main__") if module else None
     program = f"python -m {name}" if name else f"python {Path(sys.argv[0]).name}"
     return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+
+
+def _call() -> str:
+    """The outermost function of this package under way, as the call that somebody typed in.
+
+    >>> _call()
+    'python: tradeoff.provenance._call()'
+    """
+    frame, name = sys._getframe(), ""
+    while frame:
+        if frame.f_globals.get("__name__", "").startswith("tradeoff."):
+            function = frame.f_code.co_qualname
+            name = f"{frame.f_globals['__name__']}.{function}" if function != "<module>" else name
+        frame = frame.f_back
+    return f"python: {name}()"

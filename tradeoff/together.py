@@ -3,11 +3,15 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_MEETINGS = count(1)  # of this process with the others
 
 
 @contextmanager
@@ -18,13 +22,17 @@ def joined(device: str | torch.device = "cpu") -> Iterator[None]:
 
     They talk by gloo on CPUs and by NCCL on GPUs, where "cuda" is for each process the one of its local number.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or _several():
+    if not _launched() or _several():
         yield
         return
     gpu = torch.device(device).type == "cuda"
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpu else "gloo")
+    store, rank, processes = next(dist.rendezvous("env://"))
+    # Where nobody left an address the last time; and for as long as it takes, as the others may wait for hours while
+    # the first evaluates, and torchrun ends them if it dies.
+    how = {"store": dist.PrefixStore(f"meeting {next(_MEETINGS)}", store), "rank": rank, "world_size": processes}
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=365), **how)
     try:
         yield
     finally:
@@ -38,6 +46,18 @@ def place() -> tuple[int, int]:
     (0, 1)
     """
     return (dist.get_rank(), dist.get_world_size()) if _several() else (0, 1)
+
+
+def wait_for_all() -> None:
+    """Go on once every process is here."""
+    if _several():
+        dist.barrier()
+
+
+def check_alone(what: str) -> None:
+    """ValueError in a process that torchrun has started, for what starts processes of its own."""
+    if _launched():
+        raise ValueError(f"{what} starts processes of its own: leave out torchrun, which is for a script that trains")
 
 
 def total(values: Sequence[float], device: torch.device) -> np.ndarray:
@@ -65,6 +85,10 @@ def take_first(tensors: Iterable[Tensor]) -> None:
     if _several():
         for tensor in tensors:
             dist.broadcast(tensor, 0)
+
+
+def _launched() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _several() -> bool:

@@ -403,13 +403,12 @@ def _write(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Put the content in the place of what the file held. OSError naming the remedy if the disk does not take it."""
+    """Put the content in the place of what the file held. OSError as `write_atomically`."""
     try:
         with write_atomically(path) as file:
             file.write(content)
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error.strerror or error}): make room, and the same call goes on from the "
-                      "last checkpoint") from error  # fmt: skip
+        raise OSError(f"{error}; the same call goes on from the last checkpoint") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -132,11 +132,13 @@ class Lp:
         if self.p == inf:
             r = rng.uniform(-1.0, 1.0, shape)
         else:
-            power = rng.gamma(1 / self.p, size=shape)  # |g|^p
-            total = power.sum(axis=1, keepdims=True) + rng.gamma(1.0, size=(shape[0], 1))
-            r = rng.choice((-1.0, 1.0), size=shape) * (power / total) ** (1 / self.p)
+            r = rng.gamma(1 / self.p, size=shape)  # |g|^p
+            r /= r.sum(axis=1, keepdims=True) + rng.gamma(1.0, size=(shape[0], 1))
+            r **= 1 / self.p
+            r *= rng.choice((-1.0, 1.0), size=shape)
+        r *= self.eps  # all in place: new arrays of this size cost more than the arithmetic
         xp = array_namespace(like)
-        r = xp.asarray(np.reshape(self.eps * r, like.shape), device=device(like))
+        r = xp.asarray(np.reshape(r, like.shape), device=device(like))
         return xp.astype(r, like.dtype)
 
     def support(self, w: Array) -> Array:

@@ -127,5 +127,6 @@ def _apply_torch(x, r):
     v = rows[None, :, None] - r[:, 1, None, None]
     u = columns[None, None, :] - r[:, 0, None, None]
     cos, sin = cos[:, None, None], sin[:, None, None]
-    source = torch.stack(((cos * u - sin * v) * (2 / width), (sin * u + cos * v) * (2 / height)), dim=-1)
-    return grid_sample(x, source, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # The coordinates lie apart in memory, which is faster to write and to read than interleaved.
+    source = torch.stack(((cos * u - sin * v) * (2 / width), (sin * u + cos * v) * (2 / height)), dim=1)
+    return grid_sample(x, source.permute(0, 2, 3, 1), mode="bilinear", padding_mode="zeros", align_corners=False)
