@@ -27,8 +27,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
       (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
-    - "searches": the paper's attack by gradient, then searches that use none (with foolbox those of the paper: Pointwise,
-      Boundary), run as a cascade: what they still break tells that gradients are masked; minutes a hundred images.
+    - "searches": the paper's attack by gradient, then searches that use none (with foolbox those of the paper,
+      Pointwise and Boundary), run as a cascade: what they still break tells that gradients are masked; minutes.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
