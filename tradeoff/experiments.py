@@ -29,7 +29,7 @@ from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
-from tradeoff.perturbations import L1, L2, Linf, RotationTranslation, Union
+from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
 from tradeoff.together import joined, place
 from tradeoff.training import fit, load_weights, save_weights
@@ -302,7 +302,7 @@ class Evaluation:
                 images.x,
                 images.y,
                 np.random.default_rng(self.experiment.seed),
-                cascade=self.suite not in FIXED,  # figures show every cell
+                cascade=self.suite not in {*FIXED, "mixtures"},  # figures show every cell of these
                 chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
                 run=self.folder,
                 progress=_label(self, "attacking"),
@@ -339,7 +339,8 @@ def _say(job: Training | Evaluation, text: str) -> None:
 
 
 def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
-    """The attacks of a suite on the sets that the experiment's own suite attacks; by default those of its own suite.
+    """The attacks of a suite on the sets that the experiment's own suite attacks, or on the mixture of the first two;
+    by default those of its own suite.
 
     >>> list(attacks_of(EXPERIMENTS["digits-linf"])), list(attacks_of(EXPERIMENTS["digits-max-rt"], "quick"))
     (['linf', 'l1', 'l2'], ['quick linf:0.3', 'quick rt:3px,30deg'])
@@ -347,7 +348,11 @@ def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
     own = suite(experiment.suite)
     if name is None or name in FIXED:
         return own if name is None else suite(name)
-    return suite(name, Union(tuple(dict.fromkeys(attack.S for attack in own.values()))))
+    sets = tuple(dict.fromkeys(attack.S for attack in own.values()))
+    if name == "mixtures" and len(sets) > 1:
+        moves_first = sorted(sets[:2], key=lambda S: isinstance(S, Lp))
+        return suite(name, Affine(*moves_first))
+    return suite(name, Union(sets))
 
 
 def jobs_of(

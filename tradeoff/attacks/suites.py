@@ -28,6 +28,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
       (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
+    - "mixtures": how much each share of the budget breaks, of a mixture of two sets: each set alone, fixed shares and
+      random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -104,7 +106,24 @@ def strong(S, box: Box) -> dict:
     }
 
 
-SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "strong": strong}
+def mixtures(S, box: Box) -> dict:
+    """Under "β=0.5" half of the budget goes to the first set, under "β=0" all to the second. What has l1 noise in it
+    is attacked along softened slopes too, as networks mask its gradients."""
+    attacks = {"alone": _climb_or_search(S, box, 100, 5)}
+    if isinstance(S, Affine):
+        # Each of 775 moves is the start of a climb, hence short ones; ten steps break no more than five.
+        mix = _climb_or_search(S, box, 50 if isinstance(S.a, Lp) else 5, 3)
+        attacks = {
+            "β=0": _climb_or_search(S.b, box, 100, 5),
+            **{f"β={beta}": replace(mix, beta=beta) for beta in (0.25, 0.5, 0.75)},
+            "β=1": _climb_or_search(S.a, box, 100, 5),
+            "random β": mix,
+        }
+    soft = {f"{name}, softened": Softened(a) for name, a in attacks.items() if "l1" in a.S.name.split("+")}
+    return attacks | soft
+
+
+SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "strong": strong, "mixtures": mixtures}
 
 
 def _climb_or_search(S, box: Box, steps: int, restarts: int):
