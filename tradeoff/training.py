@@ -110,7 +110,7 @@ def fit(
 
     Without attacks training is natural. Adam at `lr`, a tenth of it from half way on, on batches of at most `batch`
     images. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the
-    last (the paper's one epoch at a third is warmup=1). `watch` is a small evaluation, attacks by name and images, made
+    last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start). `watch` is a small evaluation, attacks by name and images, made
     after every epoch with the same draws each time. `label` names the progress bar (none without).
 
     How the network computes, in attacks and steps alike: in `precision` "bf16" under autocast, with weights and logits
@@ -134,8 +134,10 @@ def fit(
     step, when training diverges; OSError when the disk is full. Both leave the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
-    for name, value in (("epochs", epochs), ("batch", batch), ("warmup", warmup)):
+    for name, value in (("epochs", epochs), ("batch", batch)):
         check_count(value, name)
+    if warmup != 0:
+        check_count(warmup, "warmup")
     if not 0 < lr < inf:
         raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
     # Not on torch's default device: a data set need not fit where its batches do.
@@ -171,7 +173,7 @@ def fit(
             epoch, step = divmod(i, steps)
             if i == start or step == 0:
                 began = time.perf_counter() - sums["seconds"]
-                share = min(1.0, (1 + 2 * epoch / warmup) / 3)
+                share = min(1.0, (1 + 2 * epoch / warmup) / 3) if warmup else 1.0
                 now = [_scaled(attack, share) for attack in attacks]
                 for group in optimizer.param_groups:
                     group["lr"] = lr if epoch < epochs / 2 else lr / 10

@@ -33,6 +33,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
+    - "transfer": an attack on each set of the preset transfer_mnist; "moves-20" watches training by those of its sets
+      that are no balls.
 
     Raises ValueError for an unknown name, for sets missing, and for sets given to a suite that has its own.
 
@@ -137,6 +139,7 @@ def _climb_or_search(S, box: Box, steps: int, restarts: int):
 
 
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
+_MOVES = PRESETS["transfer_mnist"].sets[3:]
 # Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
 FIXED: dict[str, Mapping] = {
     "lp": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _L1, _L2)},
@@ -144,4 +147,11 @@ FIXED: dict[str, Mapping] = {
     "rt": {S.name: _climb_or_search(S, (0.0, 1.0), 40, 1) for S in (_LINF, _RT)},
     "lp-20": {"linf": PGD(_LINF, steps=20), "l1": APGD(_L1, steps=20, radii=(3, 2, 1)), "l2": APGD(_L2, steps=20)},
     "rt-20": {"linf": PGD(_LINF, steps=20), "rt": RandomSearch(_RT, tries=20)},
+    "transfer": {
+        "linf": PGD(_LINF, steps=100),
+        "l2": APGD(_L2, steps=100, radii=(3, 2, 1)),
+        "l1": APGD(_L1, steps=100, radii=(3, 2, 1)),
+        **{S.name: GridSearch(S) for S in _MOVES},
+    },
+    "moves-20": {S.name: RandomSearch(S, tries=20) for S in _MOVES},
 }
