@@ -110,8 +110,9 @@ def fit(
 
     Without attacks training is natural. Adam at `lr`, a tenth of it from half way on, on batches of at most `batch`
     images. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the
-    last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start). `watch` is a small evaluation, attacks by name and images, made
-    after every epoch with the same draws each time. `label` names the progress bar (none without).
+    last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start). `watch` is a small
+    evaluation, attacks by name and images, made after every epoch with the same draws each time. `label` names the
+    progress bar (none without).
 
     How the network computes, in attacks and steps alike: in `precision` "bf16" under autocast, with weights and logits
     of its own kind; with `compile` by torch.compile; with `memory_format` "channels_last" on images that are laid out

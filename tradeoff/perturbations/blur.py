@@ -67,16 +67,17 @@ class GaussianBlur:
         `check_input`, and for another number of blurs."""
         self.check_input(x)
         parameters.check_rows(r, x, "standard deviations", 1)
-        return _weights(r, x, x.shape[2]) @ x @ array_namespace(x).matrix_transpose(_weights(r, x, x.shape[3]))
+        down, along = (self._weights(r, x, n) for n in x.shape[2:])
+        return down @ x @ array_namespace(x).matrix_transpose(along)
 
-
-def _weights(r: Array, x: Array, n: int) -> Array:
-    """How much of each pixel of a line of n goes into each other, (batch, 1, n, n), each row of sum 1."""
-    xp = array_namespace(x)
-    place = xp.arange(n, dtype=x.dtype, device=device(x))
-    r = xp.reshape(xp.astype(r, x.dtype), (-1, 1, 1, 1))
-    narrow = 1 / xp.clip(2 * r * r, min=1e-6)  # no blur at all: every other pixel's weight is exp(-1e6) = 0
-    # A pixel and its images in mirrors half a pixel outside both edges, and in the mirrors' mirrors.
-    images = [place + 2 * n * k for k in (-1, 0, 1)] + [2 * n * k - 1 - place for k in (0, 1)]
-    weights = sum(xp.exp(-((place[:, None] - image[None, :]) ** 2) * narrow) for image in images)
-    return weights / xp.sum(weights, axis=-1, keepdims=True)
+    def _weights(self, r: Array, x: Array, n: int) -> Array:
+        """How much of each pixel of a line of n goes into each other, (batch, 1, n, n), each row of sum 1."""
+        xp = array_namespace(x)
+        place = xp.arange(n, dtype=x.dtype, device=device(x))
+        r = xp.reshape(xp.astype(r, x.dtype), (-1, 1, 1, 1))
+        narrow = 1 / xp.clip(2 * r * r, min=1e-6)  # no blur at all: every other pixel's weight is exp(-1e6) = 0
+        # A pixel and its images in mirrors half a pixel outside both edges, and in the mirrors' mirrors: 6 sigma away.
+        far = 1 + int(3 * self.sigma / n)
+        images = [image + 2 * n * k for k in range(-far, far + 1) for image in (place, -1 - place)]
+        weights = sum(xp.exp(-((place[:, None] - image[None, :]) ** 2) * narrow) for image in images)
+        return weights / xp.sum(weights, axis=-1, keepdims=True)

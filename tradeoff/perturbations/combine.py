@@ -41,8 +41,8 @@ def _split(size: Array, top: Array, share: Array, p: float, q: float) -> Array:
 class Union:
     """The union of `sets`: for each input the adversary picks the type of noise (R_max of the paper).
 
-    Members that move pixels (`Move`: `RotationTranslation`, `Swap` and the like) may be listed beside balls, as in the presets; what only
-    additive noise can answer (everything but `scaled` and the text) then raises a TypeError.
+    Members that move pixels (`Move`, such as `RotationTranslation`) may be listed beside balls, as in the presets; what
+    only additive noise can answer (everything but `scaled` and the text) then raises a TypeError.
 
     >>> S = Union((Linf(0.5), L1(2.0)))
     >>> S.support(np.array([[3.0, -4.0]]))

@@ -16,8 +16,8 @@ class Elastic:
     smoothly with them: free-form deformation by cubic B-splines (Rueckert et al. 1999).
 
     The image is covered by cells × cells rectangles; the control points are their corners and one more row around, and
-    a perturbation is (dx, dy) at each, shape (batch, 2, cells + 3, cells + 3). The displacement of a pixel is a weighted
-    mean of those of the 16 points around it. Shifts below 0.488 of the side of a cell fold no image, whatever the
+    a perturbation is (dx, dy) at each, shape (batch, 2, cells + 3, cells + 3). The displacement of a pixel is a
+    weighted mean of those of the 16 points around it. Shifts below 0.488 of the side of a cell fold no image, whatever the
     directions (Choi & Lee 2000): left stays left. `apply` interpolates bilinearly and fills with zeros. This set moves
     pixels, so it has no support function and no projection.
 

@@ -12,9 +12,7 @@ def gauge(r: Array, limits: Sequence[float]) -> Array:
     """The least beta with r within beta times the limits, that is the largest |r_i| / limit_i; float64 (batch,)."""
     xp = array_namespace(r)
     size = xp.abs(xp.astype(r, xp.float64))
-    parts = [
-        size[:, i] / limit if limit else xp.where(size[:, i] > 0, np.inf, 0.0) for i, limit in enumerate(limits)
-    ]
+    parts = [size[:, i] / limit if limit else xp.where(size[:, i] > 0, np.inf, 0.0) for i, limit in enumerate(limits)]
     return xp.max(xp.stack(parts), axis=0)
 
 

@@ -17,10 +17,19 @@ PRESETS = {
     "paper_mnist": Union((Linf(0.3), L2(2), L1(10), RotationTranslation(3, 30))),
     "paper_cifar10": Union((Linf(4 / 255), L1(2000 / 255), RotationTranslation(3, 30))),
     "union_cifar10": Union((Linf(8 / 255), L2(0.5), L1(12))),
-    # Those of the paper, and three whose strongest members leave every digit legible but cost a network much: brightness
-    # by as much as the linf noise, a blur as wide as a stroke, and two thirds of the most that surely folds no digit.
-    "transfer_mnist": Union((Linf(0.3), L2(2), L1(10), RotationTranslation(3, 30),
-                             BrightnessContrast(0.3, 0.5), GaussianBlur(2), Elastic(3, 3))),
+    # The paper's, and three whose strongest members leave digits legible but cost a network much: brightness by as
+    # much as the linf noise, a blur as wide as a stroke, and two thirds of the most that surely folds no digit.
+    "transfer_mnist": Union(
+        (
+            Linf(0.3),
+            L2(2),
+            L1(10),
+            RotationTranslation(3, 30),
+            BrightnessContrast(0.3, 0.5),
+            GaussianBlur(2),
+            Elastic(3, 3),
+        )
+    ),
 }
 
 _EXAMPLES = (
@@ -32,9 +41,9 @@ _EXAMPLES = (
 def parse(text: str):
     """The set that `text` names; `parse(str(S)) == S` for every set S. Spaces and upper case do not matter.
 
-    A ball is NORM:RADIUS (radius a number or a fraction), moves are "rt:3px,30deg", "bc:0.3,0.5" (brightness, contrast),
-    "blur:2px", "elastic:3px,3cells" and "swap:49", " | " joins the members of a union, " + " mixes two sets, and a preset is its name: paper_mnist, paper_cifar10, union_cifar10,
-    transfer_mnist.
+    A ball is NORM:RADIUS (radius a number or a fraction), moves are "rt:3px,30deg", "bc:0.3,0.5" (brightness and
+    contrast), "blur:2px", "elastic:3px,3cells" and "swap:49", " | " joins the members of a union, " + " mixes two sets,
+    and a preset is its name: paper_mnist, paper_cifar10, union_cifar10, transfer_mnist.
 
     Raises ValueError naming the part that is not understood.
 
