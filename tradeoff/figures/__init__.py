@@ -25,6 +25,9 @@ FIGURES = (
     "mnist_epochs",
     "masking",
     "cost",
+    "mixture_bars",
+    "mixture_images",
+    "affine_beta",
 )
 PRESETS = ("quick", "full")
 

@@ -17,9 +17,9 @@ class Elastic:
 
     The image is covered by cells × cells rectangles; the control points are their corners and one more row around, and
     a perturbation is (dx, dy) at each, shape (batch, 2, cells + 3, cells + 3). The displacement of a pixel is a
-    weighted mean of those of the 16 points around it. Shifts below 0.488 of the side of a cell fold no image, whatever the
-    directions (Choi & Lee 2000): left stays left. `apply` interpolates bilinearly and fills with zeros. This set moves
-    pixels, so it has no support function and no projection.
+    weighted mean of those of the 16 points around it. Shifts below 0.488 of the side of a cell fold no image, in
+    whatever directions (Choi & Lee 2000): left stays left. `apply` interpolates bilinearly and fills with zeros. This
+    set moves pixels, so it has no support function and no projection.
 
     >>> S = Elastic(shift=3, cells=3)
     >>> print(S, S.scaled(0.5))
