@@ -28,6 +28,7 @@ FIGURES = (
     "mixture_bars",
     "mixture_images",
     "affine_beta",
+    "transfer",
 )
 PRESETS = ("quick", "full")
 

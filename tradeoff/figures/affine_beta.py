@@ -1,8 +1,8 @@
 r"""Accuracy against the share β of the budget that goes to the first of two types of noise.
 
 Networks trained on the worst of the two, or of these and more: β = 1 is the first type alone, β = 0 the second. The
-line joins fixed shares, with exact 95 % intervals; dotted, the accuracy without noise. Marks at the right: a share drawn
-at random for each example and try; the union, which has the choice of the two types for each example; and the search,
+line joins fixed shares, with exact 95 % intervals; dotted, the accuracy without noise. Marks at the right: a share that
+is drawn for each example and try; the union, which has the choice of the two types for each example; and the search,
 which has that of all five shares. All on the same test images and by attacks of the suite "mixtures"; the strong suite
 breaks more by ℓ1 noise alone. Only what is committed is read.
 """
