@@ -58,9 +58,9 @@ def accuracy(record: Record, S) -> float | None:
     return float(np.all([stands[:n] for stands in found], axis=0).mean())
 
 
-def matrix(records: Mapping[str, Record], trained: Mapping[str, str] = TRAINED, sets: Sequence = SETS) -> np.ndarray:
+def matrix(records: Mapping[str, Record], trained: Mapping[str, str]) -> np.ndarray:
     """Accuracies, networks × sets, NaN where a network has not been attacked."""
-    rows = [[accuracy(records[run], S) for S in sets] for run in trained.values()]
+    rows = [[accuracy(records[run], S) for S in SETS] for run in trained.values()]
     return np.array(rows, dtype=float)
 
 
@@ -68,7 +68,7 @@ def order(profiles: np.ndarray) -> list[int]:
     """The rows, like beside like, by average linkage of Euclidean distances; those with gaps come last.
 
     >>> order(np.array([[0.0, 0.0], [1.0, 1.0], [0.1, 0.0], [0.9, 1.0], [np.nan, 1.0]]))
-    [2, 0, 1, 3, 4]
+    [1, 3, 2, 0, 4]
     """
     whole = np.flatnonzero(np.isfinite(profiles).all(axis=1))
     gaps = [int(k) for k in range(len(profiles)) if k not in whole]
@@ -117,7 +117,7 @@ class Prediction:
     interval: tuple[float, float]
 
 
-def prediction(records: Mapping[str, Record], runs: Sequence[str] = PREDICTED, seed: int = 0) -> Prediction | None:
+def prediction(records: Mapping[str, Record], runs: Sequence[str], seed: int = 0) -> Prediction | None:
     """How well the order of the radii is that of the accuracies; None with fewer than four cells."""
     cells = []
     for run in runs:
@@ -143,7 +143,7 @@ def prediction(records: Mapping[str, Record], runs: Sequence[str] = PREDICTED, s
 
 def table(records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, in percent, like beside like."""
-    values = matrix(records)
+    values = matrix(records, TRAINED)
     rows, columns = order(values), order(values.T)
     names = list(TRAINED)
     lines = [
@@ -178,11 +178,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(tables.STYLES[options.style](*table(records)))
-    found = prediction(records)
+    found = prediction(records, PREDICTED)
     if found:
         low, high = found.interval
-        print("\nThe largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise that "
-              f"was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), {len(found.cells)} cells")  # fmt: skip
+        print("\nThe largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise that"
+              f" was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), {len(found.cells)} cells"
+              )  # fmt: skip
     return 0
 
 

@@ -54,7 +54,7 @@ def draw(numbers: dict) -> Figure:
                   color="0.5" if unknown else "black" if value > 50 else "white")  # fmt: skip
         if numbers["columns"][j] in numbers["own"][numbers["rows"][i]]:
             left.add_patch(plt.Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, ec=COLOURS["l1"], lw=1.4))
-    left.set_xticks(range(cells.shape[1]), [_NAMES[name] for name in numbers["columns"]], fontsize=6)
+    left.set_xticks(range(cells.shape[1]), [_NAMES[name] for name in numbers["columns"]], fontsize=5.5)
     left.set_yticks(range(cells.shape[0]), [_NAMES.get(name, name).replace("\n", " ") for name in numbers["rows"]])
     left.set(xlabel="tested on", ylabel="trained on")
     left.tick_params(length=0)
@@ -66,14 +66,16 @@ def draw(numbers: dict) -> Figure:
         return figure
     for run, name, share, value in found["cells"]:
         right.plot(share, 100 * value, MARKERS[name], color=COLOURS[name], mec="black", mew=0.4, ms=6)
-        right.annotate(run.removeprefix("mnist-"), (share, 100 * value), xytext=(4, 3), textcoords="offset points",
-                       fontsize=6)  # fmt: skip
+        label, beside = run.removeprefix("mnist-"), (-4, 3) if run == "mnist-linf" else (4, 3)
+        right.annotate(LABELS.get(label, label), (share, 100 * value), xytext=beside, textcoords="offset points",
+                       ha="right" if beside[0] < 0 else "left", fontsize=6)  # fmt: skip
     tested = dict.fromkeys(name for _, name, _, _ in found["cells"])
     handles = [plt.Line2D([], [], marker=MARKERS[name], ls="", color=COLOURS[name], mec="black", mew=0.4,
                           label=f"under {LABELS[name]}") for name in tested]  # fmt: skip
     right.legend(handles=handles, loc="upper left")
     low, high = found["interval"]
     right.set(xscale="log", xlabel="radius in the hull / radius tested", ylabel="accuracy (%)", ylim=(-3, 101))
-    right.set_xlim(0.02, 2.5)
+    right.set_xlim(0.02, 3)
+    right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     right.set_title(f"rank correlation {found['correlation']:.2f} ({low:.2f} to {high:.2f})", fontsize=7)
     return figure
