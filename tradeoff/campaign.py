@@ -30,6 +30,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "mnist-rotations": tuple(f"mnist-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
     "mnist-seeds": ("mnist-*-s1", "mnist-*-s2"),
     "mnist-paper-cnn": ("mnist-*-paper",),  # the paper's network
+    "mnist-mixtures": ("mnist-mix-*",),
+    "mnist-transfer": tuple(
+        f"mnist-{model}" for model in ("natural", "linf", "l2", "l1", "rt", "bc", "blur", "elastic")
+    ),
+    "mnist-fine-tuned": ("mnist-*-then-*",),
 }
 
 
