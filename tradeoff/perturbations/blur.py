@@ -73,11 +73,16 @@ class GaussianBlur:
     def _weights(self, r: Array, x: Array, n: int) -> Array:
         """How much of each pixel of a line of n goes into each other, (batch, 1, n, n), each row of sum 1."""
         xp = array_namespace(x)
-        place = xp.arange(n, dtype=x.dtype, device=device(x))
-        r = xp.reshape(xp.astype(r, x.dtype), (-1, 1, 1, 1))
-        narrow = 1 / xp.clip(2 * r * r, min=1e-6)  # no blur at all: every other pixel's weight is exp(-1e6) = 0
-        # A pixel and its images in mirrors half a pixel outside both edges, and in the mirrors' mirrors: 6 sigma away.
-        far = 1 + int(3 * self.sigma / n)
-        images = [image + 2 * n * k for k in range(-far, far + 1) for image in (place, -1 - place)]
-        weights = sum(xp.exp(-((place[:, None] - image[None, :]) ** 2) * narrow) for image in images)
+        place = np.arange(n)
+        # A pixel and its images in mirrors half a pixel outside both edges, and in the mirrors' mirrors: 8 sigma away.
+        again, mirrored = int((8 * self.sigma + n) / (2 * n)), int(8 * self.sigma / (2 * n))
+        images = [place + 2 * n * k for k in range(-again, again + 1)]
+        images += [2 * n * k - 1 - place for k in range(-mirrored, mirrored + 2)]
+        distances = abs(place[:, None] - np.stack(images)[:, None, :])
+        # Far fewer distances than pairs of pixels: their weights are worked out once.
+        d = xp.arange(int(distances.max()) + 1, dtype=x.dtype, device=device(x))
+        narrow = 1 / xp.clip(2 * xp.astype(r, x.dtype) ** 2, min=1e-6)  # no blur: all other weights are exp(-1e6) = 0
+        weight = xp.exp(-(d**2) * narrow)
+        where = (xp.asarray(distance.ravel(), device=device(x)) for distance in distances)
+        weights = xp.reshape(sum(xp.take(weight, k, axis=1) for k in where), (-1, 1, n, n))
         return weights / xp.sum(weights, axis=-1, keepdims=True)
