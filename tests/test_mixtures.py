@@ -61,7 +61,12 @@ def test_experiments_mix_the_first_two_of_their_sets_moves_first():
 
 
 @pytest.mark.parametrize(
-    ("S", "seed"), [(Affine(RotationTranslation(1, 10), Linf(0.03)), 2), (Affine(Linf(0.03), L1(0.6)), 1)], ids=str
+    ("S", "seed"),
+    [
+        (Affine(RotationTranslation(1, 10), Linf(0.03)), 2),
+        pytest.param(Affine(Linf(0.03), L1(0.6)), 1, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_what_mixtures_break_includes_each_type_and_every_column_is_tried_on_all(S, seed, monkeypatch):
     """On a small network: the search breaks more than the union, which breaks no less than a type."""
