@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from itertools import product
 from math import comb
 
@@ -11,7 +12,19 @@ from matplotlib import pyplot as plt
 
 from tradeoff import claims, comparison, records, tables
 from tradeoff.claims import ALARM, CLAIMS, UNCONFIRMED, Claim, Missing, difference, missed, share
-from tradeoff.comparison import COMPARISONS, SUITES, beyond_sampling, broken_by, cost, measure, reason, rows, table
+from tradeoff.comparison import (
+    COMPARISONS,
+    SUITES,
+    beyond_sampling,
+    broken_by,
+    cheapest,
+    cost,
+    measure,
+    reason,
+    rows,
+    strategies,
+    table,
+)
 from tradeoff.experiments import EXPERIMENTS
 from tradeoff.figures import figure_module
 from tradeoff.figures.style import paper_style
@@ -121,6 +134,19 @@ def test_what_is_there_is_read_and_what_is_not_is_missing(tmp_path):
         read("b", tmp_path)
 
 
+def test_fine_tuning_has_cost_what_it_began_with_too(tmp_path):
+    write(tmp_path, "a", log=epochs([0.1, 0.2], passes=100))
+    write(tmp_path, "b", log=epochs([0.5], passes=30))
+    (tmp_path / "b" / "experiment.json").write_text(
+        json.dumps({"experiment": repr(replace(EXPERIMENTS["mnist-max"], start="a"))})
+    )
+    fine = read("b", tmp_path)
+    assert fine.passes().tolist() == [100, 200, 230] and fine.watched("union").tolist() == [0.1, 0.2, 0.5]
+    assert len(fine.log) == 1 and len(fine.history) == 3
+    (tmp_path / "a" / "log.jsonl").unlink()
+    assert read("b", tmp_path).passes().tolist() == [30]
+
+
 # ---- the tables
 
 
@@ -221,6 +247,31 @@ def test_suites_are_compared_on_one_network(tmp_path):
     assert row["difference"] == pytest.approx(-0.3) and row["paper"].seeds == 2 and row["strong"].seeds == 1
 
 
+def test_the_cheapest_near_the_best(tmp_path):
+    """By hand: the mean over seeds of passes and of accuracies; other networks and unfinished runs are left out."""
+    for k, run in enumerate(("mnist-max", "mnist-max-s1")):
+        log = epochs([0.1, 0.50 + k / 50], passes=400 + 100 * k)
+        write(tmp_path, run, at((1, 0.9, 0.5, 0.9)), log, suite="strong")
+    write(tmp_path, "mnist-e-at", at((1, 0.9, 0.48, 0.9)), epochs([0.495], passes=100), suite="strong")
+    write(tmp_path, "mnist-linf", at((1, 0.9, 0.1, 0.9)), epochs([0.3], passes=50), suite="strong")
+    write(tmp_path, "mnist-l1", log=epochs([0.9], passes=1))
+    (tmp_path / "mnist-l1" / "experiment.json").write_text(
+        json.dumps({"experiment": repr(replace(EXPERIMENTS["mnist-l1"], model="paper_cnn"))})
+    )
+    write(tmp_path, "mnist-l2", log=epochs([0.9], passes=1), finished=False)
+    records = read_all(COMPARISONS["lp"].runs, tmp_path)
+    found = strategies(COMPARISONS["lp"], records)
+    assert [(s.label, s.passes) for s in found] == [("linf", 50), ("e-at", 100), ("max", 900)]
+    assert [s.watched for s in found] == pytest.approx([0.3, 0.495, 0.51])
+    assert [s.label for s in cheapest(found, "watched")] == ["e-at", "max"]
+    assert [s.strong for s in found] == pytest.approx([0.1, 0.48, 0.5])
+    assert [s.label for s in cheapest([s for s in found if s.label != "max"], "strong")] == ["e-at", "e-at"]
+    assert cheapest([], "strong") is None
+    lines = comparison.scaling_table(COMPARISONS["lp"], records)[1]
+    assert lines[1] == ["e-at", "0.0", "49.5 ← cheapest near best", "48.0 ← cheapest near best"]
+    assert lines[2][2:] == ["51.0 best", "50.0 best"]
+
+
 def test_an_evaluation_on_other_sets_is_no_number_here(tmp_path):
     write(tmp_path, "mnist-max-rt", outcomes(np.ones((10, 3)), ("linf:0.3", "rt:3px,30deg")))
     write(tmp_path, "mnist-linf", at((1, 0.9, 0.1, 0.1)))
@@ -264,7 +315,8 @@ def test_claims_hold_where_they_are_planted_and_wait_where_nothing_is(tmp_path):
     found = claims.findings(tmp_path)
     for name, finding in found.items():
         rotated = "-rt" in name or " rt " in name or name.endswith(" rt")
-        assert finding.verdict == ("waits" if rotated else "holds"), (name, finding)
+        elsewhere = rotated or finding.claim.group == "mixtures"  # see tests/test_mixtures.py
+        assert finding.verdict == ("waits" if elsewhere else "holds"), (name, finding)
         assert (finding.missing is None) == (finding.estimate is not None)
     header, lines = claims.table(found)
     assert len(lines) == sum(finding.verdict == "holds" for finding in found.values()) and len(lines[0]) == len(header)

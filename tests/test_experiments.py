@@ -17,7 +17,7 @@ import torch
 from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
-from tradeoff.attacks import PGD, SLIDE, Softened
+from tradeoff.attacks import PGD, SLIDE, AffineAttack, Softened
 from tradeoff.attacks.suites import FIXED
 from tradeoff.evaluation import Outcomes
 from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, train
@@ -69,13 +69,17 @@ def test_declarations_name_what_exists(name):
     for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (FIXED, "suite")):
         lookup(table, getattr(experiment, key), key)
     assert experiment.watch is None or experiment.watch in FIXED
-    assert experiment.epochs >= 2 and 0 < experiment.lr < 1 and experiment.warmup < experiment.epochs
+    assert experiment.start is None or EXPERIMENTS[experiment.start].model == experiment.model
+    assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
+    assert experiment.warmup < experiment.epochs
     assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
     # Trained against the sets it is evaluated on, with the loss of the max strategy, and every step to the end.
     suite = {str(attack.S) for attack in attacks_of(experiment).values()}
     for attack in experiment.attacks:
         attack = attack.attack if isinstance(attack, Softened) else attack
-        assert set(str(attack.S).split(" | ")) <= suite and attack.loss == "ce" and not attack.early_stop
+        parts = (attack.a, attack.b) if isinstance(attack, AffineAttack) else (attack,)
+        for part in parts:
+            assert set(str(part.S).split(" | ")) <= suite and part.loss == "ce" and not part.early_stop
 
 
 @pytest.mark.parametrize("name", [*EXPERIMENTS, "tiny"])
@@ -83,7 +87,7 @@ def test_text_of_an_experiment_reads_back(name):
     experiment = {**EXPERIMENTS, "tiny": TINY}[name]
     known = {n: getattr(module, n) for module in (attacks, perturbations) for n in module.__all__}
     assert eval(repr(experiment), {"Experiment": Experiment, **known}) == experiment
-    assert len({repr(replace(experiment, **{key: None})) for key in asdict(experiment)}) == len(asdict(experiment))
+    assert len({repr(replace(experiment, **{key: "another"})) for key in asdict(experiment)}) == len(asdict(experiment))
 
 
 CIFAR10 = ("natural", "linf", "l1", "rt", "avg-l1", "max-l1", "avg-rt", "max-rt")
@@ -292,6 +296,35 @@ def test_train_without_a_folder_and_with_one(tiny, tmp_path):
     with pytest.raises(OSError, match="cannot write to the folder"):
         train(TINY, tmp_path / "run" / "log.jsonl" / "below")
     assert tiny == ["fit", "fit"]
+
+
+def test_fine_tuning_begins_with_the_weights_of_another(tiny, tmp_path, monkeypatch):
+    """Which are trained where they are missing, beside it or, without a folder, in passing; nothing else is changed."""
+    fine = replace(TINY, start="tiny", epochs=1, warmup=0, seed=3)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "fine", fine)
+    training_job, evaluation_job = experiments.jobs_of("fine", tmp_path)
+    assert training_job.needs == ("train tiny",) and evaluation_job.needs == ("train fine",)
+    made = train(fine, tmp_path / "fine")
+    assert tiny == ["fit", "fit"] and names(tmp_path / "tiny") == TRAINED == names(tmp_path / "fine")
+    by_hand = train(TINY, tmp_path / "tiny")
+    fit(by_hand, data.load("digits").first(60), TINY.attacks, "max", epochs=1, lr=TINY.lr, seed=3, batch=20, warmup=0)
+    passing = train(fine)
+    for other in (by_hand, passing):
+        assert all(torch.equal(a, b) for a, b in zip(made.parameters(), other.parameters(), strict=True))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "lost", replace(fine, start="tinny"))
+    with pytest.raises(ValueError, match="unknown experiment 'tinny', did you mean 'tiny'"):
+        train(experiments.EXPERIMENTS["lost"])
+
+
+@pytest.mark.parametrize("name", ["mnist-mix-rt", "mnist-mix-l1", "mnist-bc", "mnist-blur", "mnist-elastic"])
+def test_what_is_declared_for_mnist_can_be_trained(name):
+    """On a few digits, from a third of the sets to all of them, with what it watches."""
+    experiment, images = EXPERIMENTS[name], data.load("digits").first(40)
+    model = build(experiment.model, 0)
+    log = fit(model, images, experiment.attacks, experiment.combine, epochs=2, lr=1e-3, seed=0, batch=20, warmup=1,
+              watch=(experiments.suite(experiment.watch), images.first(4)))  # fmt: skip
+    assert all(torch.isfinite(weights).all() for weights in model.parameters())
+    assert log[0]["chosen"] == [1.0] and set(log[1]["watch"]) == {"clean", "union", *FIXED[experiment.watch]}
 
 
 def test_outcomes_can_be_read_without_the_model(tiny, tmp_path):

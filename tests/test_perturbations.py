@@ -9,9 +9,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import ndimage, optimize
+from scipy import interpolate, ndimage, optimize
 
-from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Swap, Union, parse
+from tradeoff.perturbations import (
+    L1,
+    L2,
+    PRESETS,
+    Affine,
+    BrightnessContrast,
+    Elastic,
+    GaussianBlur,
+    Linf,
+    Lp,
+    RotationTranslation,
+    Swap,
+    Union,
+    elastic,
+    parse,
+)
 
 BALLS = [Linf(0.3), L2(1.0), L1(2.0), Lp(1.5, 0.7), Lp(3, 1.2), Lp(1.05, 2.0), Lp(40, 0.3), Linf(0), L1(0)]
 HULLS = [
@@ -24,7 +39,12 @@ HULLS = [
 UNIONS = [Union((Linf(0.3), L1(2.0))), Union((Linf(0.3), L2(1.0), L1(2.0)))]
 CONVEX = BALLS + HULLS
 ADDITIVE = CONVEX + UNIONS
-MOVES = [RotationTranslation(3, 30), RotationTranslation(0, 10), RotationTranslation(2, 0), Swap(4), Swap(0)]
+FILTERS = [
+    *(RotationTranslation(3, 30), RotationTranslation(0, 10), RotationTranslation(2, 0)),
+    *(BrightnessContrast(0.3, 0.5), BrightnessContrast(0, 1), GaussianBlur(2), GaussianBlur(0)),
+    *(Elastic(1, 3), Elastic(0, 1), Elastic(2.5, 1)),
+]
+MOVES = [*FILTERS, Swap(4), Swap(0)]
 KINDS = list(product((np.float32, np.float64), (False, True)))  # dtype, torch?
 
 
@@ -344,12 +364,119 @@ def test_affine_gauge_against_a_general_solver(p, q):
 @pytest.mark.parametrize("as_torch", [False, True])
 @pytest.mark.parametrize("S", MOVES, ids=str)
 def test_moves_sample_and_grid_lie_in_the_set(S, as_torch):
-    x = batch(np.float32, as_torch, shape=(6, 1, 8, 8) if S.name == "rt" else (6, 9))
+    x = batch(np.float32, as_torch, shape=(6, 9) if S.name == "swap" else (6, 1, 8, 8))
     r = S.sample(x, np.random.default_rng(0))
     assert np.all(np.asarray(S.contains(r)))
     assert S.contains(S.grid()).all()
     moved = S.apply(x, r)
     assert moved.shape == x.shape and moved.dtype == x.dtype and type(moved) is type(x)
+
+
+@pytest.mark.parametrize("S", FILTERS, ids=str)
+def test_nothing_moved_is_the_image_and_smaller_sets_are_inside(S):
+    """The identity is in every set; beta·S is in gamma·S for beta < gamma, and holds what its share of a move is."""
+    x = np.random.default_rng(0).uniform(size=(6, 2, 9, 9))
+    r = S.sample(x, np.random.default_rng(1))
+    assert S.scaled(0).contains(0 * r).all() and np.allclose(S.apply(x, 0 * r), x, rtol=0, atol=1e-12)
+    for beta in (0.2, 0.5, 0.9):
+        assert S.scaled(beta).contains(beta * r).all() and S.contains(beta * r).all()
+        np.testing.assert_allclose(S.gauge(beta * r), beta * S.gauge(r), rtol=1e-12)
+        inner = S.scaled(beta).sample(x, np.random.default_rng(2))
+        assert S.contains(inner).all() and np.all(S.gauge(inner) <= beta * (1 + 1e-9))
+    outside = r * 1.01 / np.maximum(S.gauge(r), 1e-9).reshape(-1, *[1] * (r.ndim - 1))
+    assert not S.contains(outside)[S.gauge(r) > 0].any()
+    with pytest.raises(ValueError, match="scale beta is -1"):
+        S.scaled(-1)
+
+
+@pytest.mark.parametrize("S", FILTERS, ids=str)
+def test_images_stay_images_alike_in_numpy_and_torch_and_one_by_one(S):
+    x = np.random.default_rng(0).uniform(size=(5, 3, 9, 12))
+    r = S.sample(x, np.random.default_rng(1))
+    moved = S.apply(x, r)
+    assert moved.min() >= 0 and moved.max() <= 1 + 1e-12
+    np.testing.assert_allclose(S.apply(torch.from_numpy(x), torch.from_numpy(r)).numpy(), moved, rtol=0, atol=1e-12)
+    alone = [S.apply(x[i : i + 1], r[i : i + 1]) for i in range(5)]
+    np.testing.assert_allclose(moved, np.concatenate(alone), rtol=0, atol=1e-14)
+    if S.name != "bc":  # which looks at the mean of all channels
+        np.testing.assert_allclose(moved[:, 1:2], S.apply(x[:, 1:2], r), rtol=0, atol=1e-14)
+    with torch.device("meta"):  # every new tensor is where the images are
+        here = torch.from_numpy(x.astype(np.float32))
+        drawn = S.sample(here, np.random.default_rng(1))
+        assert S.apply(here, drawn).device.type == "cpu" and S.contains(drawn).all()
+    with torch.inference_mode():
+        S.apply(torch.from_numpy(x), torch.from_numpy(r))
+
+
+def test_brightness_and_contrast_are_those_of_torchvision():
+    """adjust_contrast blends with the mean of a grey image, x·f + mean·(1 - f), and cuts off at 0 and 1."""
+    x = np.random.default_rng(0).uniform(size=(40, 1, 5, 6))
+    S = BrightnessContrast(1, 1)
+    r = S.sample(x, np.random.default_rng(1))
+    for image, moved, (b, c) in zip(x, S.apply(x, r), r, strict=True):
+        f = 1 + c
+        np.testing.assert_allclose(moved, np.clip(f * image + (1 - f) * image.mean() + b, 0, 1), atol=1e-14)
+    shift = S.apply(x, r * (1, 0)) - x
+    assert np.all(Linf(1).gauge(shift) <= np.abs(r[:, 0]) + 1e-12)  # brightness alone is linf noise
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 28, 28), (6, 3, 17, 32), (6, 2, 5, 5)])
+def test_blur_is_that_of_scipy(shape):
+    x = np.random.default_rng(0).uniform(size=shape)
+    S = GaussianBlur(3)
+    r = np.array([[0.0], [0.1], [0.4], [1.0], [-2.0], [3.0]])
+    moved = S.apply(x, r)
+    for image, ours, (sigma,) in zip(x, moved, r, strict=True):
+        for plane, blurred in zip(image, ours, strict=True):
+            expected = ndimage.gaussian_filter(plane, abs(sigma), mode="reflect", truncate=8)
+            np.testing.assert_allclose(blurred, expected, rtol=0, atol=1e-8)  # the weights 6 sigma away
+    np.testing.assert_allclose(moved.mean(axis=(2, 3)), x.mean(axis=(2, 3)), rtol=1e-8)
+    np.testing.assert_array_equal(moved[0], x[0])
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 5])
+def test_splines_are_those_of_scipy(cells):
+    n = 28
+    place = (np.arange(n) + 0.5) * cells / n
+    basis = interpolate.BSpline.design_matrix(place, np.arange(-3.0, cells + 4), 3).toarray()
+    np.testing.assert_allclose(elastic._spline(n, cells), basis, rtol=0, atol=1e-14)
+
+
+def test_a_deformation_alike_everywhere_is_a_shift_and_no_displacement_exceeds_that_of_the_points():
+    x = np.random.default_rng(0).uniform(size=(1, 1, 12, 12))
+    S = Elastic(2, 2)
+    r = np.zeros((1, 2, 5, 5))
+    r[:, 0], r[:, 1] = 1.5, -2.0
+    shifted = RotationTranslation(2, 0).apply(x, np.array([[1.5, -2.0, 0.0]]))
+    np.testing.assert_allclose(S.apply(x, r), shifted, atol=1e-12)
+    spline = elastic._spline(28, 3)
+    moved = spline @ Elastic(3, 3).grid() @ spline.T
+    assert spline.min() >= 0 and np.abs(moved).max() <= 3
+
+
+@pytest.mark.parametrize("cells", [2, 3, 4])
+def test_the_largest_shifts_do_not_fold_the_image(cells):
+    """Left stays left: the determinant of the derivative of p - d(p) is positive, between pixels too; half as much
+    again folds some."""
+    n, fine = 28, 280
+    place = (np.arange(fine) + 0.5) * cells / fine
+    knots = np.arange(-3.0, cells + 4)
+    value = interpolate.BSpline.design_matrix(place, knots, 3).toarray()
+    slope = np.stack([interpolate.BSpline(knots, row, 3).derivative()(place) for row in np.eye(cells + 3)], axis=1)
+    slope *= cells / n  # by pixels
+
+    def least(shift):
+        r = Elastic(shift, cells).grid(200)
+        x_x, x_y = value @ r[:, 0] @ slope.T, slope @ r[:, 0] @ value.T
+        y_x, y_y = value @ r[:, 1] @ slope.T, slope @ r[:, 1] @ value.T
+        return ((1 - x_x) * (1 - y_y) - x_y * y_x).min()
+
+    most = elastic.FOLDING * n / cells
+    assert least(most) > 0 > least(1.5 * most)
+    x = np.zeros((1, 1, n, n))
+    Elastic(most, cells).check_input(x)
+    with pytest.raises(ValueError, match="can fold 28×28 images .* give at most"):
+        Elastic(most * 1.01, cells).check_input(x)
 
 
 def test_swap_is_a_permutation_that_moves_x0():
@@ -531,6 +658,12 @@ def test_parse(text, S):
         ("l1:nan", "radius of the l1 ball is nan"),
         ("l0.5:1", "p is 0.5"),
         ("rt:3,30", "write 'rt:3px,30deg'"),
+        ("bc:0.3", "'0.3' in 'bc:0.3' does not give brightness and contrast: write 'bc:0.3,0.5'"),
+        ("bc:0.3,1.5", "bc:0.3,1.5: pixels range over"),
+        ("blur:2", "does not give pixels: write 'blur:2px'"),
+        ("blur:-2px", "sigma is -2.0"),
+        ("elastic:3px,2.5cells", "write 'elastic:3px,3cells'"),
+        ("elastic:3px,0cells", "cells is 0, but must be an integer ≥ 1"),
         ("rt:-3px,30deg", "shift is -3.0"),
         ("swap:x", "write 'swap:49'"),
         ("l1:1 + l2:1 + linf:1", "mixes 3 sets"),
@@ -570,6 +703,16 @@ def test_bad_radius(eps):
             lambda: RotationTranslation(3, 30).apply(np.zeros((1, 1, 8, 10)), np.zeros((1, 3))),
             "rotations need square images, not 8×10: crop or pad them",
         ),
+        *(
+            (lambda S=S: S.apply(np.zeros((2, 9)), np.zeros((2, 1))), r"images \(batch, C, H, W\), not shape \(2, 9\)")
+            for S in (BrightnessContrast(), GaussianBlur(2), Elastic(1, 3))
+        ),
+        (lambda: BrightnessContrast().apply(np.zeros((2, 1, 9, 9)), np.zeros((1, 2))), r"of shape \(2, 2\)"),
+        (lambda: GaussianBlur(2).apply(np.zeros((2, 1, 9, 9)), np.zeros((2, 2))), r"of shape \(2, 1\)"),
+        (lambda: Elastic(1, 3).apply(np.zeros((2, 1, 9, 9)), np.zeros((2, 2, 5, 6))), r"of shape \(2, 2, 6, 6\)"),
+        (lambda: GaussianBlur(9).apply(np.zeros((1, 1, 9, 9)), np.zeros((1, 1))), "leaves nothing of 9×9 images"),
+        (lambda: BrightnessContrast(-0.1, 0), "brightness is -0.1"),
+        (lambda: Elastic(1, 2.5), "cells is 2.5"),
         (lambda: Union(()), "at least one set"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import nn
 from tradeoff.attacks import Draws, GridSearch, RandomSearch, worst
 from tradeoff.attacks import search as searching
 from tradeoff.attacks.ascent import look
-from tradeoff.perturbations import RotationTranslation, Swap
+from tradeoff.perturbations import BrightnessContrast, Elastic, GaussianBlur, RotationTranslation, Swap
 
 RT = RotationTranslation(2, 30)
 
@@ -49,7 +49,8 @@ def one_by_one(attack, model, x, y, rng):
 @pytest.mark.parametrize("early_stop", [True, False])
 @pytest.mark.parametrize(
     "attack", [GridSearch(RT), GridSearch(Swap(5)), RandomSearch(RT, tries=37), RandomSearch(Swap(5), tries=9),
-               GridSearch(RT, loss="ce")], ids=repr)  # fmt: skip
+               GridSearch(RT, loss="ce"), GridSearch(BrightnessContrast(0.3, 0.5)), GridSearch(GaussianBlur(3)),
+               RandomSearch(Elastic(1, 2), tries=9)], ids=repr)  # fmt: skip
 def test_blocks_of_moves_find_what_single_moves_find(attack, early_stop):
     """The same move of each example, hence the same point, bit for bit."""
     attack = replace(attack, early_stop=early_stop)

@@ -173,7 +173,8 @@ def test_the_learning_rate_falls(optimizer, epochs, tenths, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "warmup, shares", [(1, [1 / 3, 1, 1, 1]), (2, [1 / 3, 2 / 3, 1, 1]), (6, [3 / 9, 4 / 9, 5 / 9, 6 / 9])]
+    "warmup, shares",
+    [(0, [1, 1, 1, 1]), (1, [1 / 3, 1, 1, 1]), (2, [1 / 3, 2 / 3, 1, 1]), (6, [3 / 9, 4 / 9, 5 / 9, 6 / 9])],
 )
 def test_radii_grow_and_the_learning_rate_falls(warmup, shares, monkeypatch):
     radii, rates = [], []

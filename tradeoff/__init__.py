@@ -12,7 +12,21 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _WHERE = {
-    "perturbations": ("L1", "L2", "PRESETS", "Affine", "Linf", "Lp", "RotationTranslation", "Swap", "Union", "parse"),
+    "perturbations": (
+        "L1",
+        "L2",
+        "PRESETS",
+        "Affine",
+        "BrightnessContrast",
+        "Elastic",
+        "GaussianBlur",
+        "Linf",
+        "Lp",
+        "RotationTranslation",
+        "Swap",
+        "Union",
+        "parse",
+    ),
     "theory": (
         "THEOREMS",
         "BernoulliFeature",

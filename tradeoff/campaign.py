@@ -35,6 +35,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cifar10-rotations": tuple(f"cifar10-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
     "cifar10-one-step": ("cifar10-*-one-step",),
     "cifar10-paper": ("cifar10-*-paper",),  # the paper's network, for a GPU
+    "mnist-mixtures": ("mnist-mix-*",),
+    "mnist-transfer": tuple(
+        f"mnist-{model}" for model in ("natural", "linf", "l2", "l1", "rt", "bc", "blur", "elastic")
+    ),
+    "mnist-fine-tuned": ("mnist-*-then-*",),
 }
 
 

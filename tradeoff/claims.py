@@ -21,6 +21,8 @@ from scipy.stats import binomtest
 from tradeoff import tables
 from tradeoff.comparison import SUITES, signed
 from tradeoff.masking import THRESHOLD
+from tradeoff.mixtures import MIXED, RANDOM, SHARES, types
+from tradeoff.mixtures import standing as mixed
 from tradeoff.outcomes import Outcomes
 from tradeoff.paired import Paired
 from tradeoff.records import Record, read_all
@@ -225,6 +227,25 @@ def _overstated() -> Iterator[Claim]:
                         lambda a, b, sets=sets: difference(standing(a, *sets), standing(b, *sets)))  # fmt: skip
 
 
+def _mixtures() -> Iterator[Claim]:
+    def gain(mixtures: Outcomes) -> Estimate:
+        union = mixtures.standing(*types(mixtures))
+        return difference(union, union & mixed(mixtures, *SHARES, RANDOM))
+
+    def gain_beyond(mixtures: Outcomes, strong: Outcomes) -> Estimate:
+        n = min(len(mixtures.correct), len(strong.correct))
+        union = mixtures.standing(*types(mixtures))[:n] & strong.standing(*types(mixtures))[:n]
+        return difference(union, union & mixed(mixtures, *SHARES, RANDOM)[:n])
+
+    for run in MIXED:
+        yield Claim(f"mixtures stronger than the union on {run}", "mixtures",
+                    f"Mixtures of two types of noise break examples of {run} that withstand each type, by attacks of "
+                    "one kind on all of them.", ((run, "mixtures"),), gain)  # fmt: skip
+        yield Claim(f"mixtures stronger than the strongest union on {run}", "mixtures",
+                    f"And examples of {run} that withstand the strong suite's attacks on each type too.",
+                    ((run, "mixtures"), (run, SUITES[1])), gain_beyond)  # fmt: skip
+
+
 CLAIMS: dict[str, Claim] = {
     claim.name: claim
     for claim in (
@@ -236,6 +257,7 @@ CLAIMS: dict[str, Claim] = {
         ),
         *_masking(),
         *_overstated(),
+        *_mixtures(),
     )
 }
 
@@ -251,6 +273,8 @@ UNCONFIRMED: dict[str, str] = {
     "strong suite turns the order round",
     "paper: union of msd above that of linf": "without the searches that the paper ran beside them (Pointwise, "
     "Boundary), its attacks leave the masked linf network nearly all that they leave MSD",
+    "mixtures stronger than the strongest union on mnist-max": "the strong suite's long attacks by l1 noise alone "
+    "break nearly all that mixtures break, which are searched by shorter ones",
 }
 
 

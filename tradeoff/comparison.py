@@ -67,6 +67,8 @@ COMPARISONS: dict[str, Comparison] = {
             *(_model(name) for name in ("e-at", "alternating")),
             *(_model(f"{name}-apgd", label=f"{name}, against APGD") for name in ("max", "e-at")),
             _model("e-at-soft", label="e-at, softened too"),
+            _model("linf-then-e-at", label="linf, then e-at"),
+            _model("linf-then-e-at-soft", label="linf, then e-at, softened too"),
             *(_model(f"{name}-paper", label=f"{name}, paper's CNN", published=name) for name in ("linf", "max", "msd")),
         ),
         ("paper", "maini"),
@@ -274,10 +276,70 @@ def training_table(comparison: Comparison, records: Mapping[str, Record]) -> tup
         lines.append([
             name, record.network or "–", f"{len(record.log)} of {record.epochs}" if record.epochs else "–",
             f"{spent[-1] / 1e6:.1f}" if len(spent) else "–",
-            f"{sum(epoch['seconds'] for epoch in record.log) / 60:.0f}" if record.log else "–",
+            f"{sum(epoch['seconds'] for epoch in record.history) / 60:.0f}" if record.log else "–",
             ", ".join(f"{suite}-{len(o.correct)}" for suite, o in sorted(record.outcomes.items())) or "–",
         ])  # fmt: skip
     return ["run", "network", "epochs", "million passes", "minutes", "evaluations"], lines
+
+
+# ---- what robustness costs
+
+
+NEAR = 0.02  # of accuracy under the union
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to train one network, in the mean over seeds: passes, with those of the run it starts from, and accuracies
+    under the union, as watched by short attacks and under the strong suite, None where not known."""
+
+    label: str
+    passes: float
+    watched: float | None
+    strong: float | None
+
+
+def strategies(comparison: Comparison, records: Mapping[str, Record]) -> list[Strategy]:
+    """The finished ones, the cheapest first, of the network that most runs train: a pass of others costs otherwise."""
+    networks = Counter(records[run].network for run in comparison.runs if records[run].finished)
+    network = next(iter(dict(networks.most_common(1))), None)
+    found = []
+    for model in comparison.models:
+        runs = [records[run] for run in model.runs if records[run].finished and records[run].network == network]
+        if runs and all(run.log for run in runs):
+            watched = [value for run in runs if np.isfinite(value := run.watched("union")[-1])]
+            strong = evaluations(records, [run.name for run in runs], SUITES[1], comparison.sets).values()
+            found.append(Strategy(
+                model.label, float(np.mean([run.passes()[-1] for run in runs])),
+                float(np.mean(watched)) if watched else None,
+                float(np.mean([o.accuracy(*comparison.sets) for o in strong])) if strong else None))  # fmt: skip
+    return sorted(found, key=lambda strategy: strategy.passes)
+
+
+def cheapest(found: Sequence[Strategy], by: str) -> tuple[Strategy, Strategy] | None:
+    """The cheapest strategy whose accuracy "watched" or "strong" is within NEAR of the best, and the best; None without
+    any that is known."""
+    known = [strategy for strategy in found if getattr(strategy, by) is not None]
+    if not known:
+        return None
+    best = max(known, key=lambda strategy: getattr(strategy, by))
+    near = [strategy for strategy in known if getattr(strategy, by) >= getattr(best, by) - NEAR]
+    return min(near, key=lambda strategy: strategy.passes), best
+
+
+def scaling_table(comparison: Comparison, records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what the union has cost each strategy; the cheapest near the best is marked in each column."""
+    found = strategies(comparison, records)
+    chosen = {by: cheapest(found, by) for by in ("watched", "strong")}
+    lines = []
+    for strategy in found:
+        cells = []
+        for by, pair in chosen.items():
+            mark = " ← cheapest near best" if pair and pair[0] is strategy else ""
+            mark = mark or (" best" if pair and pair[1] is strategy else "")
+            cells.append(percent(getattr(strategy, by)) + mark)
+        lines.append([strategy.label, f"{strategy.passes / 1e6:.1f}", *cells])
+    return ["trained", "million passes in all", "union as watched %", "union, strong suite %"], lines
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -285,7 +347,8 @@ def notes(comparison: Comparison) -> list[str]:
     return [
         "Accuracy in percent. Ours: in parentheses the exact 95 % interval, in brackets the range of several seeds, "
         "their mean before it. Passes: what the attacks cost an example and network, a forward and a backward pass "
-        "counting as one. Difference of the suites: percentage points (first seed), paired bootstrap 95 % interval.",
+        "counting as one. Difference of the suites: percentage points (first seed), paired bootstrap 95 % interval. "
+        f"Near the best: at most {100 * NEAR:.0f} points below it, in the mean over seeds.",
         *(f"{PUBLISHED[key].title}: {PUBLISHED[key].attacks}; "
           f"{f'{PUBLISHED[key].n:,} examples' if PUBLISHED[key].n else 'number of examples not recorded here'}, "
           f"{f'at most {PUBLISHED[key].passes:,} passes' if PUBLISHED[key].passes else 'passes not recorded here'}. "
@@ -314,7 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"{runs} is not a folder: give that of the runs")
         records = read_all([run for comparison in chosen.values() for run in comparison.runs], runs)
         for name, comparison in chosen.items():
-            made = [table(comparison, records), training_table(comparison, records)]
+            made = [part(comparison, records) for part in (table, training_table, scaling_table)]
             if options.out:
                 _write(make_folder(options.out) / f"mnist-{name}", comparison, records, made)
             print("\n\n".join([comparison.title, *(style(*part) for part in made), *notes(comparison)]) + "\n")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from tradeoff.attacks import APGD, MSD, PGD, SLIDE, RandomSearch, Softened
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, RandomSearch, Softened
 from tradeoff.attacks.ascent import check_count
 from tradeoff.attacks.suites import FIXED, suite
 from tradeoff.data import Images, load
@@ -29,7 +29,7 @@ from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
-from tradeoff.perturbations import L1, L2, PRESETS, Linf, RotationTranslation, Union
+from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
 from tradeoff.together import joined, place, wait_for_all
 from tradeoff.training import fit, load_weights, save_weights
@@ -38,7 +38,8 @@ LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the
 
 
 _LIGHT = {"model": "small_resnet", "epochs": 10, "batch": 100, "memory_format": "channels_last"}  # of CIFAR-10
-_LATER = ("precision", "compile", "memory_format", "optimizer", "augment")
+# Fields that runs of before do not have.
+_LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "start")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Experiment:
     natural training), brought together by the strategy `combine` ("avg", "max", "e-at" or "alternating", see
     `tradeoff.training`); `suite` names the attacks of the evaluation, on the first `test` test examples, and `watch`
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
-    `batch`, `warmup` and all that follows `watched` are those of `tradeoff.training.fit`; their defaults suit the
-    embedded digits.
+    `batch`, `warmup` and what follows `watched` are those of `tradeoff.training.fit`; their defaults suit the embedded
+    digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing; others
+    with weights drawn from the seed.
     """
 
     data: str
@@ -71,9 +73,10 @@ class Experiment:
     memory_format: str = "contiguous"
     optimizer: str = "adam"
     augment: bool = False
+    start: str | None = None
 
     def __repr__(self) -> str:
-        # The last ones only where they say something: so the runs of before they were there can still be read.
+        # The last of them only where they say something: so the runs of before they were there can still be read.
         shown = [f for f in fields(self) if f.name not in _LATER or getattr(self, f.name) != f.default]
         return f"Experiment({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shown)})"
 
@@ -157,6 +160,22 @@ EXPERIMENTS["mnist-e-at-soft"] = replace(EXPERIMENTS["mnist-e-at-apgd"], attacks
     *EXPERIMENTS["mnist-e-at-apgd"].attacks, *map(Softened, EXPERIMENTS["mnist-l1"].attacks)))  # fmt: skip
 
 
+# Against mixtures with a share drawn for each example and try. Ten moves, each the start of ten steps, would cost 210
+# passes; of what costs 45, five times four breaks most. What has l1 noise in it would mask its own gradients.
+_CE = {"loss": "ce", "early_stop": False}
+EXPERIMENTS["mnist-mix-rt"] = replace(EXPERIMENTS["mnist-max-rt"], combine="avg", attacks=(
+    AffineAttack(RandomSearch(RT, tries=5, **_CE), PGD(LINF, steps=4, **_CE)),))  # fmt: skip
+EXPERIMENTS["mnist-mix-l1"] = replace(EXPERIMENTS["mnist-max"], combine="avg", attacks=(
+    Softened(AffineAttack(*EXPERIMENTS["mnist-max"].attacks[:2])),))  # fmt: skip
+# The sets beside the paper's, for `tradeoff.transfer`.
+EXPERIMENTS |= {f"mnist-{S.name}": replace(EXPERIMENTS["mnist-rt"], suite="transfer", watch="moves-20", attacks=(
+                    RandomSearch(S, tries=10, **_CE),))
+                for S in PRESETS["transfer_mnist"].sets[4:]}  # fmt: skip
+# One epoch of E-AT for a network that has been trained on linf noise (Croce & Hein 2022).
+EXPERIMENTS |= {f"mnist-linf-then-{name}": replace(EXPERIMENTS[f"mnist-{name}"], epochs=1, warmup=0, start="mnist-linf")
+                for name in ("e-at", "e-at-soft")}  # fmt: skip
+
+
 def train(
     experiment: Experiment, folder: Path | None = None, device: str = "cpu", label: str | None = None
 ) -> nn.Module:
@@ -212,6 +231,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     images, watch = load(experiment.data, "train"), None
+    if experiment.start:
+        start = lookup(EXPERIMENTS, experiment.start, "experiment")
+        begun = train(start, folder and Path(folder).parent / experiment.start, device, label)
+        model.load_state_dict(begun.state_dict())
     if experiment.watch:
         watch = suite(experiment.watch), load(experiment.data, "test").first(experiment.watched)
     log = fit(
@@ -248,11 +271,13 @@ class Training:
     device: str = "cpu"
     progress: bool = False
 
-    needs = ()
-
     @property
     def title(self) -> str:
         return f"train {self.name}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (f"train {self.experiment.start}",) if self.experiment.start else ()
 
     @property
     def folder(self) -> Path:
@@ -350,7 +375,7 @@ class Evaluation:
             images.x,
             images.y,
             np.random.default_rng(self.experiment.seed),
-            cascade=self.suite not in FIXED,  # figures show every cell
+            cascade=self.suite not in {*FIXED, "mixtures"},  # figures show every cell of these
             chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
             run=self.folder,
             progress=_label(self, "attacking"),
@@ -382,7 +407,8 @@ def _say(job: Training | Evaluation, text: str) -> None:
 
 
 def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
-    """The attacks of a suite on the sets that the experiment's own suite attacks; by default those of its own suite.
+    """The attacks of a suite on the sets that the experiment's own suite attacks, or on the mixture of the first two;
+    by default those of its own suite.
 
     >>> list(attacks_of(EXPERIMENTS["digits-linf"])), list(attacks_of(EXPERIMENTS["digits-max-rt"], "quick"))
     (['linf', 'l1', 'l2'], ['quick linf:0.3', 'quick rt:3px,30deg'])
@@ -390,7 +416,11 @@ def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
     own = suite(experiment.suite)
     if name is None or name in FIXED:
         return own if name is None else suite(name)
-    return suite(name, Union(tuple(dict.fromkeys(attack.S for attack in own.values()))))
+    sets = tuple(dict.fromkeys(attack.S for attack in own.values()))
+    if name == "mixtures" and len(sets) > 1:
+        moves_first = sorted(sets[:2], key=lambda S: isinstance(S, Lp))
+        return suite(name, Affine(*moves_first))
+    return suite(name, Union(sets))
 
 
 def jobs_of(

@@ -81,3 +81,13 @@ PUBLISHED: dict[str, Published] = {
         }),
     ),
 }  # fmt: skip
+
+# Accuracies in percent of networks trained on the worst of two sets, under the union and under mixtures of the two.
+MIXTURES = Published(
+    _PAPER, _FROM_MEMORY, _PAPER_ATTACKS, None, None,
+    _table("union affine", {
+        "mnist-max-rt": "83.8 62.6",
+        "cifar10-max-rt": "65.7 56.0",
+        "cifar10-max-l1": "61.1 58.0",
+    }),
+)  # fmt: skip

@@ -47,18 +47,25 @@ class Record:
         """Whether the weights are there."""
         return (self.folder / "weights.safetensors").exists()
 
+    @property
+    def history(self) -> tuple[dict, ...]:
+        """The log, after that of the run whose weights training began with, if it began with any."""
+        start = re.search(r"\bstart='([^']+)'", self.experiment)
+        return (*(read(start[1], self.folder.parent).history if start else ()), *self.log)
+
     def passes(self) -> np.ndarray:
-        """The passes of training since it began, after each epoch, float (epochs,): a forward and a backward pass of an
-        example count as one.
+        """The passes of training since it began, after each epoch of `history`, float (epochs,): a forward and a
+        backward pass of an example count as one.
 
         >>> Record("a", Path(), log=({"forward": 6, "backward": 4}, {"forward": 3, "backward": 1})).passes()
         array([5., 7.])
         """
-        return np.cumsum([(record["forward"] + record["backward"]) / 2 for record in self.log])
+        return np.cumsum([(record["forward"] + record["backward"]) / 2 for record in self.history])
 
     def watched(self, row: str) -> np.ndarray:
-        """The watched accuracy ("clean", a set or "union") after each epoch, float (epochs,); NaN where unknown."""
-        return np.array([record.get("watch", {}).get(row, np.nan) for record in self.log])
+        """The watched accuracy ("clean", a set or "union") after each epoch of `history`, float (epochs,); NaN where
+        unknown."""
+        return np.array([record.get("watch", {}).get(row, np.nan) for record in self.history])
 
 
 def read(name: str, runs: Path | None = None) -> Record:

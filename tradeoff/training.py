@@ -129,13 +129,13 @@ def fit(
     tenth of it from half way on, or "sgd", with momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from
     half way and again from three quarters on. With `augment` the images are shifted by up to 4 pixels and flipped at
     random, each anew in every epoch, before they are attacked. The sets grow evenly over `warmup` epochs, from a third
-    of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1). `watch` is a
-    small evaluation, attacks by name and images, made after every epoch with the same draws each time. `label` names
-    the progress bar (none without).
+    of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with warmup=0
+    they are whole from the start). `watch` is a small evaluation, attacks by name and images, made after every epoch
+    with the same draws each time. `label` names the progress bar (none without).
 
     Batch norm: attacks and strategies see the network as it is used, with its running statistics. In the step on what
     they found it takes those of the batch, of all sets' examples together, and updates the running ones by them. That
-    is what the paper's code does (github.com/ftramer/MultiRobustness), and TRADES' and E-AT's for one set.
+    is what the paper's code does (github.com/ftramer/MultiRobustness), and E-AT's for one set.
 
     How the network computes, in attacks and steps alike: in `precision` "bf16" under autocast, with weights and logits
     of its own kind; with `compile` by torch.compile; with `memory_format` "channels_last" on images that are laid out
@@ -159,8 +159,10 @@ def fit(
     step, when training diverges; OSError when the disk is full. Both leave the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
-    for name, value in (("epochs", epochs), ("batch", batch), ("warmup", warmup)):
+    for name, value in (("epochs", epochs), ("batch", batch)):
         check_count(value, name)
+    if warmup != 0:
+        check_count(warmup, "warmup")
     if not 0 < lr < inf:
         raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
     # Not on torch's default device: a data set need not fit where its batches do.
@@ -200,7 +202,7 @@ def fit(
             epoch, step = divmod(i, steps)
             if i == start or step == 0:
                 began = time.perf_counter() - sums["seconds"]
-                share = min(1.0, (1 + 2 * epoch / warmup) / 3)
+                share = min(1.0, (1 + 2 * epoch / warmup) / 3) if warmup else 1.0
                 now = [_scaled(attack, share) for attack in attacks]
                 for group in descending.param_groups:
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)

@@ -6,12 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, ascend, attacking, check_count, worst
+from tradeoff.attacks.ascent import Box, Found, Model, ascend, attacking, check_count, like, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch, apply_checked
 from tradeoff.attacks.slide import SLIDE
-from tradeoff.perturbations import Affine, RotationTranslation
+from tradeoff.perturbations import Affine
+from tradeoff.perturbations.moves import Filter
 
 Climbing = PGD | SLIDE
 
@@ -41,7 +42,7 @@ class AffineAttack:
         if not isinstance(self.a, PGD | SLIDE | RandomSearch | GridSearch) or not isinstance(self.b, PGD | SLIDE):
             raise ValueError(f"AffineAttack({self.a}, {self.b}): the first must be PGD, SLIDE, RandomSearch or "
                              "GridSearch and the second PGD or SLIDE")  # fmt: skip
-        if isinstance(self.a, RandomSearch | GridSearch) and not isinstance(self.a.S, RotationTranslation):
+        if isinstance(self.a, RandomSearch | GridSearch) and not isinstance(self.a.S, Filter):
             raise ValueError(f"AffineAttack scales its moves by β, which {self.a.S} cannot be: search rotations")
         if isinstance(self.beta, list):
             object.__setattr__(self, "beta", tuple(self.beta))
@@ -82,7 +83,8 @@ class AffineAttack:
 
         def climb_from(x: Tensor, y: Tensor, draws: Draws, share: float | None, move) -> Found:
             beta = _as_shares(share, x, draws)
-            moved = apply_checked(self.a.S, x, beta[:, None] * move(x, draws))
+            r = move(x, draws)
+            moved = apply_checked(self.a.S, x, like(beta, r) * r)
             return climb(moved, y, draws, [b], [1 - beta])
 
         with attacking(model, x, y, self.S, self.box, b.loss):

@@ -1,4 +1,4 @@
-"""Searches over rotations and translations (Engstrom et al. 2019): no gradient, many forward passes."""
+"""Searches over moves such as rotations and translations (Engstrom et al. 2019): no gradient, many forward passes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, look, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.perturbations import RotationTranslation, Swap
+from tradeoff.perturbations import RotationTranslation
+from tradeoff.perturbations.moves import Filter, Move
 
 BATCH = 100  # examples to a forward pass, unless one move of all of them needs more
 MOVES = 16  # moves between two looks at which examples still stand
@@ -23,7 +24,7 @@ class RandomSearch:
     RandomSearch(S=RotationTranslation(shift=3.0, angle=30.0), tries=10, loss='margin', early_stop=True)
     """
 
-    S: RotationTranslation | Swap
+    S: Move
     tries: int = 10
     loss: str = "margin"
     early_stop: bool = True
@@ -54,7 +55,7 @@ class GridSearch:
     775
     """
 
-    S: RotationTranslation | Swap
+    S: Move
     loss: str = "margin"
     early_stop: bool = True
 
@@ -76,13 +77,13 @@ class GridSearch:
 
 
 def _check_moves(S) -> None:
-    if not isinstance(S, RotationTranslation | Swap):
+    if not isinstance(S, Move):
         raise ValueError(f"a search tries moves, not {S}: use PGD or SLIDE for lp balls")
 
 
 def _box(S) -> Box:
     """Moved images stay in [0, 1]; swapped vectors have no bounds."""
-    return (0.0, 1.0) if isinstance(S, RotationTranslation) else None
+    return (0.0, 1.0) if isinstance(S, Filter) else None
 
 
 def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
@@ -117,7 +118,7 @@ def _blocks(attack: RandomSearch | GridSearch, model: Model) -> Iterator[Callabl
         yield search
 
 
-def _apply_each(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor:
+def _apply_each(S: Move, x: Tensor, r: Tensor) -> Tensor:
     """Every example under each of its moves r (moves, batch, ...): (moves · batch, ...), move by move."""
     if isinstance(S, RotationTranslation) and bool((r == r[:, :1]).all()):
         # The same for all: one image whose planes are the batch, so that a move's interpolation is worked out once.
@@ -126,9 +127,9 @@ def _apply_each(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor:
     return apply_checked(S, x.repeat(len(r), *[1] * (x.ndim - 1)), r.flatten(0, 1))
 
 
-def apply_checked(S: RotationTranslation | Swap, x: Tensor, r: Tensor) -> Tensor:
+def apply_checked(S: Move, x: Tensor, r: Tensor) -> Tensor:
     """S.apply(x, r), with r known to lie in S and the images kept in [0, 1]."""
     if not S.contains(r).all():
         raise RuntimeError(f"a search left its set {S}: a bug of the attack, please report it")
     moved = S.apply(x, r)
-    return moved.clamp_(0.0, 1.0) if isinstance(S, RotationTranslation) else moved
+    return moved.clamp_(0.0, 1.0) if isinstance(S, Filter) else moved

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import Box, Model, evaluating
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
-from tradeoff.perturbations import Lp, Union
+from tradeoff.perturbations import Affine, Lp, Union
 
 BENT = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu clamp clip clamp_min clamp_max hardtanh hardsigmoid hardswish "
@@ -36,15 +37,15 @@ class Softened:
     tensor([0])
     """
 
-    attack: PGD | SLIDE | APGD | MSD
+    attack: PGD | SLIDE | APGD | MSD | AffineAttack
 
     def __post_init__(self):
-        if not isinstance(self.attack, PGD | SLIDE | APGD | MSD):
+        if not isinstance(self.attack, PGD | SLIDE | APGD | MSD | AffineAttack):
             raise ValueError(f"{self.attack} follows no gradient of its own that could be softened: give PGD, SLIDE, "
-                             "APGD or MSD")  # fmt: skip
+                             "APGD, MSD or AffineAttack")  # fmt: skip
 
     @property
-    def S(self) -> Lp | Union:
+    def S(self) -> Lp | Union | Affine:
         return self.attack.S
 
     @property

@@ -30,10 +30,14 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "searches": the paper's attack by gradient, then searches that use none (with foolbox those of the paper,
       Pointwise and Boundary), run as a cascade: what they still break tells that gradients are masked; minutes.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
+    - "mixtures": how much each share of the budget breaks, of a mixture of two sets: each set alone, fixed shares and
+      random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
     - "cifar10-lp", "cifar10-lp-100", ...: the same on the paper's CIFAR-10 sets, which are without l2.
+    - "transfer": an attack on each set of the preset transfer_mnist; "moves-20" watches training by those of its sets
+      that are no balls.
 
     Raises ValueError for an unknown name, for sets missing, and for sets given to a suite that has its own.
 
@@ -114,7 +118,30 @@ def strong(S, box: Box) -> dict:
     }
 
 
-SUITES: Mapping[str, Callable] = {"quick": quick, "paper": paper, "searches": searches, "strong": strong}
+def mixtures(S, box: Box) -> dict:
+    """Under "β=0.5" half of the budget goes to the first set, under "β=0" all to the second. What has l1 noise in it
+    is attacked along softened slopes too, as networks mask its gradients."""
+    attacks = {"alone": _climb_or_search(S, box, 100, 5)}
+    if isinstance(S, Affine):
+        # Each of 775 moves is the start of a climb, hence short ones; ten steps break no more than five.
+        mix = _climb_or_search(S, box, 50 if isinstance(S.a, Lp) else 5, 3)
+        attacks = {
+            "β=0": _climb_or_search(S.b, box, 100, 5),
+            **{f"β={beta}": replace(mix, beta=beta) for beta in (0.25, 0.5, 0.75)},
+            "β=1": _climb_or_search(S.a, box, 100, 5),
+            "random β": mix,
+        }
+    soft = {f"{name}, softened": Softened(a) for name, a in attacks.items() if "l1" in a.S.name.split("+")}
+    return attacks | soft
+
+
+SUITES: Mapping[str, Callable] = {
+    "quick": quick,
+    "paper": paper,
+    "searches": searches,
+    "strong": strong,
+    "mixtures": mixtures,
+}
 
 
 def _climb_or_search(S, box: Box, steps: int, restarts: int):
@@ -144,5 +171,16 @@ def _on(prefix: str, linf, l1, rt, *others) -> dict[str, Mapping]:
 
 
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
+_MOVES = PRESETS["transfer_mnist"].sets[3:]
 # Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
-FIXED: dict[str, Mapping] = _on("", _LINF, _L1, _RT, _L2) | _on("cifar10-", *PRESETS["paper_cifar10"].sets)
+FIXED: dict[str, Mapping] = {
+    **_on("", _LINF, _L1, _RT, _L2),
+    **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
+    "transfer": {
+        "linf": PGD(_LINF, steps=100),
+        "l2": APGD(_L2, steps=100, radii=(3, 2, 1)),
+        "l1": APGD(_L1, steps=100, radii=(3, 2, 1)),
+        **{S.name: GridSearch(S) for S in _MOVES},
+    },
+    "moves-20": {S.name: RandomSearch(S, tries=20) for S in _MOVES},
+}

@@ -25,6 +25,10 @@ FIGURES = (
     "mnist_epochs",
     "masking",
     "cost",
+    "mixture_bars",
+    "mixture_images",
+    "affine_beta",
+    "transfer",
 )
 PRESETS = ("quick", "full")
 

@@ -4,7 +4,8 @@ One line per way of training (all of MNIST, ℓ∞ 0.3, ℓ1 10, ℓ2 2), a poin
 backward pass of an example count as one. Watched on the first test images with short attacks: upper bounds, the same
 for all. Stars: the finished network under the strong suite. Right, all at the same cost, the whole cost of the
 cheapest: each is read off its own curve (mean and range of the seeds), not of training shortened to that cost, whose
-learning rate would have fallen in time.
+learning rate would have fallen in time. Fine-tuning ("then") goes on from the curve of the network that it begins with,
+which it still is at that cost.
 """
 
 import numpy as np
@@ -21,7 +22,9 @@ QUICK = {"runs": {"avg": ["mnist-avg", "mnist-avg-s1", "mnist-avg-s2"],
                   "alternating": ["mnist-alternating"],
                   "max, against APGD": ["mnist-max-apgd"],
                   "E-AT, against APGD": ["mnist-e-at-apgd"],
-                  "E-AT, softened too": ["mnist-e-at-soft"]},
+                  "E-AT, softened too": ["mnist-e-at-soft"],
+                  "linf, then E-AT": ["mnist-linf-then-e-at"],
+                  "linf, then E-AT, softened": ["mnist-linf-then-e-at-soft"]},
          "sets": ["linf", "l1", "l2"]}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o", "-"),
@@ -29,7 +32,9 @@ _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o",
            "alternating": (COLOURS["clean"], "v", ":"),
            "max, against APGD": (COLOURS["affine"], "P", "-"),
            "E-AT, against APGD": (COLOURS["l1"], "D", "--"),
-           "E-AT, softened too": (COLOURS["l2"], "p", "-")}  # fmt: skip
+           "E-AT, softened too": (COLOURS["l2"], "p", "-"),
+           "linf, then E-AT": ("#6A3D9A", "<", "-."),
+           "linf, then E-AT, softened": ("#6A3D9A", ">", ":")}  # fmt: skip
 
 
 def compute(results=None, *, runs: dict, sets: list[str]) -> dict:
@@ -72,7 +77,7 @@ def draw(numbers: dict) -> Figure:
             if curve["strong"] is not None:
                 left.plot(spent[-1], 100 * curve["strong"], "*", color=colour, ms=8, mec="black", mew=0.4)
     if any(numbers["curves"].values()):
-        left.legend(loc="best")
+        left.legend(loc="upper left", ncols=2, fontsize=6)
         left.set_xscale("log")
     else:
         left.text(0.5, 0.5, "no committed run with a watched log yet", ha="center", transform=left.transAxes)

@@ -6,8 +6,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from tradeoff.perturbations.lp import TOLERANCE, Array, Lp, flat, norm, solve_sum
+from tradeoff.perturbations.moves import Move
 from tradeoff.perturbations.permutation import Swap
-from tradeoff.perturbations.spatial import RotationTranslation
 
 
 def _column(v: Array, like: Array) -> Array:
@@ -41,8 +41,8 @@ def _split(size: Array, top: Array, share: Array, p: float, q: float) -> Array:
 class Union:
     """The union of `sets`: for each input the adversary picks the type of noise (R_max of the paper).
 
-    Members that move pixels (`RotationTranslation`, `Swap`) may be listed beside balls, as in the presets; what only
-    additive noise can answer (everything but `scaled` and the text) then raises a TypeError.
+    Members that move pixels (`Move`, such as `RotationTranslation`) may be listed beside balls, as in the presets; what
+    only additive noise can answer (everything but `scaled` and the text) then raises a TypeError.
 
     >>> S = Union((Linf(0.5), L1(2.0)))
     >>> S.support(np.array([[3.0, -4.0]]))
@@ -68,7 +68,7 @@ class Union:
 
     def _additive(self) -> tuple:
         for S in self.sets:
-            if isinstance(S, RotationTranslation | Swap):
+            if isinstance(S, Move):
                 raise TypeError(f"{S} moves features and cannot be added to an input: ask the members of the union")
         return self.sets
 
@@ -127,7 +127,7 @@ class Affine:
     """S_affine(a, b) = {r_1 + r_2 : r_1 in βa, r_2 in (1-β)b, 0 ≤ β ≤ 1}: the adversary that mixes two types of noise.
 
     Of two lp balls it is the convex hull of their union, and a perturbation is one vector, shaped as the input. With a
-    set that moves features first (`RotationTranslation`, `Swap`), a perturbation is a pair (move, noise) whose gauges
+    set that moves features first (`Move`), a perturbation is a pair (move, noise) whose gauges
     sum to at most one, and there is no support and no projection.
 
     >>> S = Affine(Linf(0.5), L1(2.0))
@@ -139,11 +139,11 @@ class Affine:
     rt:3px,30deg + linf:0.3
     """
 
-    a: Lp | RotationTranslation | Swap
+    a: Lp | Move
     b: Lp
 
     def __post_init__(self):
-        if not isinstance(self.a, Lp | RotationTranslation | Swap) or not isinstance(self.b, Lp):
+        if not isinstance(self.a, Lp | Move) or not isinstance(self.b, Lp):
             raise ValueError(f"Affine({self.a}, {self.b}): mixes an lp ball, a rotation-translation or a swap (first) "
                              "with an lp ball (second)")  # fmt: skip
 
@@ -209,7 +209,7 @@ class Affine:
             return _column(beta, like) * r_1 + _column(1 - beta, like) * r_2
         if isinstance(self.a, Swap):  # whole positions: what the move spends is known only after it is drawn
             return r_1, _column(1 - xp.astype(self.a.gauge(r_1), like.dtype), like) * r_2
-        return beta[:, None] * r_1, _column(1 - beta, like) * r_2
+        return _column(beta, r_1) * r_1, _column(1 - beta, like) * r_2
 
     def support(self, w: Array) -> Array:
         """The support of the union: a linear score is shifted most by one type of noise alone (Claim 3)."""

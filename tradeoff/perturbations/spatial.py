@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_torch_array
+from array_api_compat import is_torch_array
 
+from tradeoff.perturbations import parameters
 from tradeoff.perturbations.lp import TOLERANCE, Array, check_radius, number
 
 
@@ -39,6 +40,10 @@ class RotationTranslation:
     def __str__(self) -> str:
         return f"rt:{number(self.shift)}px,{number(self.angle)}deg"
 
+    @property
+    def _limits(self) -> tuple[float, float, float]:
+        return self.shift, self.shift, self.angle
+
     def scaled(self, beta: float) -> "RotationTranslation":
         """Both limits times beta."""
         beta = check_radius(beta, "scale beta")
@@ -46,13 +51,7 @@ class RotationTranslation:
 
     def gauge(self, r: Array) -> Array:
         """The least beta with r in beta·S: the largest of |dx|/shift, |dy|/shift, |degrees|/angle; float64 (batch,)."""
-        xp = array_namespace(r)
-        size = xp.abs(xp.astype(r, xp.float64))
-        parts = [
-            size[:, i] / limit if limit else xp.where(size[:, i] > 0, np.inf, 0.0)
-            for i, limit in enumerate((self.shift, self.shift, self.angle))
-        ]
-        return xp.maximum(xp.maximum(parts[0], parts[1]), parts[2])
+        return parameters.gauge(r, self._limits)
 
     def contains(self, r: Array) -> Array:
         """Whether each transform is within the limits, bool (batch,)."""
@@ -60,9 +59,7 @@ class RotationTranslation:
 
     def sample(self, like: Array, rng: np.random.Generator) -> Array:
         """One uniform transform per example of `like`, (batch, 3), of its dtype and device."""
-        r = rng.uniform(-1.0, 1.0, (like.shape[0], 3)) * (self.shift, self.shift, self.angle)
-        xp = array_namespace(like)
-        return xp.astype(xp.asarray(r, device=device(like)), like.dtype)
+        return parameters.sample(like, rng, self._limits)
 
     def grid(self, shifts: int = 5, angles: int = 31) -> np.ndarray:
         """The paper's grid, float64 (shifts² · angles, 3): every combination of evenly spaced shifts and angles.
@@ -71,10 +68,7 @@ class RotationTranslation:
         this order needs 1.3 tries each on one trained naturally and 17 on one trained on such moves; in the order of a
         nested loop 4 and 169.
         """
-        s, a = np.linspace(-1, 1, shifts), np.linspace(-1, 1, angles)
-        share = np.stack(np.meshgrid(s, s, a, indexing="ij"), axis=-1).reshape(-1, 3)
-        size = np.round((share**2).sum(axis=1), 9)  # equal sizes are to be equal, and keep their order
-        return share[np.argsort(-size, kind="stable")] * (self.shift, self.shift, self.angle)
+        return parameters.grid(self._limits, (shifts, shifts, angles))
 
     def check_input(self, x: Array) -> None:
         """ValueError unless x is a batch of square images larger than the shift, which would move them out of sight."""
@@ -93,9 +87,7 @@ class RotationTranslation:
         differentiable in x); tests hold the two together. Raises ValueError as `check_input` does.
         """
         self.check_input(x)
-        if tuple(r.shape) != (x.shape[0], 3):
-            raise ValueError(f"{x.shape[0]} images need transforms (dx, dy, degrees) of shape ({x.shape[0]}, 3), "
-                             f"not {tuple(r.shape)}")  # fmt: skip
+        parameters.check_rows(r, x, "transforms (dx, dy, degrees)", 3)
         return _apply_torch(x, r) if is_torch_array(x) else _apply_numpy(x, r)
 
 

@@ -4,7 +4,10 @@ import re
 from math import inf
 
 from tradeoff.names import lookup
+from tradeoff.perturbations.blur import GaussianBlur
+from tradeoff.perturbations.brightness import BrightnessContrast
 from tradeoff.perturbations.combine import Affine, Union
+from tradeoff.perturbations.elastic import Elastic
 from tradeoff.perturbations.lp import L1, L2, Linf, Lp
 from tradeoff.perturbations.permutation import Swap
 from tradeoff.perturbations.spatial import RotationTranslation
@@ -14,16 +17,33 @@ PRESETS = {
     "paper_mnist": Union((Linf(0.3), L2(2), L1(10), RotationTranslation(3, 30))),
     "paper_cifar10": Union((Linf(4 / 255), L1(2000 / 255), RotationTranslation(3, 30))),
     "union_cifar10": Union((Linf(8 / 255), L2(0.5), L1(12))),
+    # The paper's, and three whose strongest members leave digits legible but cost a network much: brightness by as
+    # much as the linf noise, a blur as wide as a stroke, and two thirds of the most that surely folds no digit.
+    "transfer_mnist": Union(
+        (
+            Linf(0.3),
+            L2(2),
+            L1(10),
+            RotationTranslation(3, 30),
+            BrightnessContrast(0.3, 0.5),
+            GaussianBlur(2),
+            Elastic(3, 3),
+        )
+    ),
 }
 
-_EXAMPLES = "'linf:0.3', 'linf:8/255', 'l1:10', 'l1.5:2', 'rt:3px,30deg', 'swap:49', 'linf:0.3 | l1:10', 'l1:10 + l2:2'"
+_EXAMPLES = (
+    "'linf:0.3', 'linf:8/255', 'l1:10', 'l1.5:2', 'rt:3px,30deg', 'bc:0.3,0.5', 'blur:2px', 'elastic:3px,3cells', "
+    "'swap:49', 'linf:0.3 | l1:10', 'l1:10 + l2:2'"
+)
 
 
 def parse(text: str):
     """The set that `text` names; `parse(str(S)) == S` for every set S. Spaces and upper case do not matter.
 
-    A ball is NORM:RADIUS (radius a number or a fraction), moves are "rt:3px,30deg" and "swap:49", " | " joins the
-    members of a union, " + " mixes two sets, and a preset is its name: paper_mnist, paper_cifar10, union_cifar10.
+    A ball is NORM:RADIUS (radius a number or a fraction), moves are "rt:3px,30deg", "bc:0.3,0.5" (brightness and
+    contrast), "blur:2px", "elastic:3px,3cells" and "swap:49", " | " joins the members of a union, " + " mixes two sets,
+    and a preset is its name: paper_mnist, paper_cifar10, union_cifar10, transfer_mnist.
 
     Raises ValueError naming the part that is not understood.
 
@@ -33,7 +53,7 @@ def parse(text: str):
     linf:0.3 | l1:10 and rt:3px,30deg + linf:0.3
     >>> parse("lnf:0.3")
     Traceback (most recent call last):
-    ValueError: unknown set 'lnf', did you mean 'linf'? Known: linf, l2, l1, rt, swap
+    ValueError: unknown set 'lnf', did you mean 'linf'? Known: linf, l2, l1, rt, bc, blur, elastic, swap
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{text!r} does not name a perturbation set: write for example {_EXAMPLES}")
@@ -71,11 +91,29 @@ def _number(size: str, text: str) -> float:
         raise ValueError(f"{size!r} in {text!r} is not a number: write for example {_EXAMPLES}") from None
 
 
-def _moves(size: str, text: str) -> RotationTranslation:
-    match = re.fullmatch(r"(.+)px,(.+)deg", size)
+def _sizes(form: str, what: str, example: str, size: str, text: str) -> tuple[float, ...]:
+    """The numbers in a size of the form, a regular expression."""
+    match = re.fullmatch(form, size)
     if not match:
-        raise ValueError(f"{size!r} in {text!r} does not give pixels and degrees: write 'rt:3px,30deg'")
-    return RotationTranslation(_number(match[1], text), _number(match[2], text))
+        raise ValueError(f"{size!r} in {text!r} does not give {what}: write '{example}'")
+    return tuple(_number(part, text) for part in match.groups())
+
+
+def _moves(size: str, text: str) -> RotationTranslation:
+    return RotationTranslation(*_sizes("(.+)px,(.+)deg", "pixels and degrees", "rt:3px,30deg", size, text))
+
+
+def _brightness(size: str, text: str) -> BrightnessContrast:
+    return BrightnessContrast(*_sizes("([^,]+),([^,]+)", "brightness and contrast", "bc:0.3,0.5", size, text))
+
+
+def _blur(size: str, text: str) -> GaussianBlur:
+    return GaussianBlur(*_sizes("(.+)px", "pixels", "blur:2px", size, text))
+
+
+def _elastic(size: str, text: str) -> Elastic:
+    shift, cells = _sizes(r"(.+)px,(\d+)cells", "pixels and cells", "elastic:3px,3cells", size, text)
+    return Elastic(shift, int(cells))
 
 
 def _positions(size: str, text: str) -> Swap:
@@ -89,5 +127,8 @@ _FAMILIES = {
     "l2": lambda size, text: L2(_number(size, text)),
     "l1": lambda size, text: L1(_number(size, text)),
     "rt": _moves,
+    "bc": _brightness,
+    "blur": _blur,
+    "elastic": _elastic,
     "swap": _positions,
 }

@@ -1,0 +1,191 @@
+"""python -m tradeoff.transfer: what robustness to one set is worth against another, trained-on × tested-on.
+
+Rows are networks trained on one set, columns sets; a cell is the accuracy that all attacks of all evaluations leave.
+Rows and columns are ordered by how alike they are (average linkage of Euclidean distances). Where a network was trained
+on lp balls only, geometry predicts something: a classifier that is robust to the hull of its sets (a linear one that
+is robust to them all) is robust to every ball within that hull.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.stats import spearmanr
+
+from tradeoff import tables
+from tradeoff.attacks import MSD, Softened
+from tradeoff.attacks.ascent import check_count
+from tradeoff.engines import missing
+from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
+from tradeoff.perturbations import PRESETS, Lp
+from tradeoff.records import RUNS, Record, read_all
+from tradeoff.theory.theorems.hull import hull_radius
+
+SETS = PRESETS["transfer_mnist"].sets
+TRAINED: Mapping[str, str] = {
+    name: f"mnist-{name}" for name in ("natural", *(S.name for S in SETS), "max", "max-rt")
+}  # fmt: skip
+# Those of lp balls, whose cells geometry predicts.
+PREDICTED = ("mnist-linf", "mnist-l2", "mnist-l1", "mnist-e-at", "mnist-alternating")
+PIXELS = 784
+
+
+def accuracy(record: Record, S) -> float | None:
+    """The share of examples that stand under every attack on S, of all evaluations that attack it, on the first
+    examples that these have in common; None without any.
+
+    >>> from tradeoff.outcomes import Outcomes
+    >>> one = Outcomes(np.array([[1, 1], [1, 0], [1, 1]], dtype=bool), ("clean", "a"), ("", "linf:0.3"))
+    >>> two = Outcomes(np.array([[1, 0], [1, 1]], dtype=bool), ("clean", "b"), ("", "linf:0.3"))
+    >>> record = Record("x", Path(), outcomes={"one": one, "two": two})
+    >>> accuracy(record, Linf(0.3)), accuracy(record, L1(10))
+    (0.0, None)
+    """
+    found = []
+    for outcomes in record.outcomes.values():
+        columns = [k for k, text in enumerate(outcomes.sets) if text == str(S)]
+        if columns:
+            broken = (outcomes.tried & ~outcomes.correct)[:, [0, *columns]].any(axis=1)
+            found.append(~broken)
+    if not found:
+        return None
+    n = min(map(len, found))
+    return float(np.all([stands[:n] for stands in found], axis=0).mean())
+
+
+def matrix(records: Mapping[str, Record], trained: Mapping[str, str]) -> np.ndarray:
+    """Accuracies, networks × sets, NaN where a network has not been attacked."""
+    rows = [[accuracy(records[run], S) for S in SETS] for run in trained.values()]
+    return np.array(rows, dtype=float)
+
+
+def order(profiles: np.ndarray) -> list[int]:
+    """The rows, like beside like, by average linkage of Euclidean distances; those with gaps come last.
+
+    >>> order(np.array([[0.0, 0.0], [1.0, 1.0], [0.1, 0.0], [0.9, 1.0], [np.nan, 1.0]]))
+    [1, 3, 2, 0, 4]
+    """
+    whole = np.flatnonzero(np.isfinite(profiles).all(axis=1))
+    gaps = [int(k) for k in range(len(profiles)) if k not in whole]
+    if len(whole) < 3:
+        return [int(k) for k in whole] + gaps
+    leaves = leaves_list(linkage(profiles[whole], "average", optimal_ordering=True))
+    return [int(k) for k in whole[leaves]] + gaps
+
+
+# ---- what geometry predicts
+
+
+def balls(experiment: Experiment) -> tuple[Lp, ...]:
+    """The lp balls trained on, each once."""
+    sets = []
+    for attack in experiment.attacks:
+        attack = attack.attack if isinstance(attack, Softened) else attack
+        sets += attack.S.sets if isinstance(attack, MSD) else [attack.S]
+    return tuple(S for S in dict.fromkeys(sets) if isinstance(S, Lp))
+
+
+def radius(p: float, trained: Iterable[Lp], d: int = PIXELS) -> float:
+    """The radius of the largest lp ball in R^d that surely lies in the hull of the balls: within one of them, or within
+    the hull of linf and l1.
+
+    ‖x‖_p ≤ d^{max(0, 1/p - 1/q)} ‖x‖_q, hence the lp ball of radius ε holds the lq ball of radius ε / d^{...}.
+
+    >>> radius(2, [Linf(0.3)]), round(radius(2, [Linf(0.3), L1(10)]), 4), round(radius(inf, [L1(10)]), 4)
+    (0.3, 1.7379, 0.0128)
+    """
+    trained = list(trained)
+    alone = [S.eps / d ** max(0.0, 1 / S.p - 1 / p) for S in trained]
+    ends = {end: max((S.eps for S in trained if S.p == end), default=0.0) for end in (inf, 1)}
+    both = hull_radius(p, ends[inf], ends[1], d) if all(ends.values()) else 0.0
+    return max([0.0, both, *alone])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Cells of networks on lp balls that they were not trained on: `cells` are (network, set, the radius that surely
+    lies in the hull over that of the set, accuracy), `correlation` is Spearman's, with its bootstrap interval of 95 %
+    over cells."""
+
+    cells: tuple[tuple[str, str, float, float], ...]
+    correlation: float
+    interval: tuple[float, float]
+
+
+def prediction(records: Mapping[str, Record], runs: Sequence[str], seed: int = 0) -> Prediction | None:
+    """How well the order of the radii is that of the accuracies; None with fewer than four cells."""
+    cells = []
+    for run in runs:
+        trained = balls(EXPERIMENTS[run])
+        for S in SETS:
+            known = accuracy(records[run], S) if isinstance(S, Lp) and S not in trained else None
+            if known is not None:
+                cells.append((run, S.name, radius(S.p, trained) / S.eps, known))
+    if len(cells) < 4:
+        return None
+    values = np.array([cell[2:] for cell in cells])
+    rng, drawn = np.random.default_rng(seed), []
+    while len(drawn) < 2000:
+        some = values[rng.integers(len(values), size=len(values))]
+        if np.ptp(some, axis=0).all():  # otherwise there is no order to compare
+            drawn.append(spearmanr(*some.T).statistic)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Prediction(tuple(cells), float(spearmanr(*values.T).statistic), (float(low), float(high)))
+
+
+# ---- the command
+
+
+def table(records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, in percent, like beside like."""
+    values = matrix(records, TRAINED)
+    rows, columns = order(values), order(values.T)
+    names = list(TRAINED)
+    lines = [
+        [names[i], *(tables.percent(None if np.isnan(values[i, j]) else values[i, j]) for j in columns)] for i in rows
+    ]
+    return ["trained on", *(str(SETS[j]) for j in columns)], lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when the table is there, 2 for a wrong request."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.transfer",
+        description="What robustness to one set is worth against another: a table of accuracies, trained-on × "
+        "tested-on, from results that are there, and how well geometry predicts those under lp noise.",
+        epilog="example: python -m tradeoff.transfer --runs out/runs --make 500",
+    )
+    parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
+    parser.add_argument("--make", type=int, metavar="N", help="first train what is missing, and attack it on the first "
+                        "N test images; goes on where it was")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="torch device for that: cpu (default), cuda")
+    parser.add_argument("--style", default="txt", choices=tables.STYLES, help="default: txt")
+    options = parser.parse_args(arguments)
+    runs = Path(options.runs) if options.runs else RUNS
+    try:
+        if options.make is not None:
+            check_count(options.make, "--make")
+            for run in TRAINED.values():
+                for job in missing(jobs_of(run, runs, "transfer", options.make, options.device, progress=True)):
+                    job()
+        records = read_all([*TRAINED.values(), *PREDICTED], runs)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(tables.STYLES[options.style](*table(records)))
+    found = prediction(records, PREDICTED)
+    if found:
+        low, high = found.interval
+        print("\nThe largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise that"
+              f" was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), {len(found.cells)} cells"
+              )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
