@@ -7,7 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, State, like
+from tradeoff.attacks.ascent import Box, Model, State, evaluating, like
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb
 from tradeoff.attacks.straight_through import straight_through
@@ -22,8 +22,8 @@ class Flips:
 
     Each step takes the noise of S that gains most on the slopes g of the loss in t, see `flipped`: a few pixels that
     change altogether and, in l2, others in part, each to the very price of its dead zone. Slopes are taken straight
-    through clamps, and are means over the steps so far, each step forgetting the share 1 - `memory` of those before it:
-    a single gradient says little of flips that are far away. All restarts but the first begin with random flips.
+    through clamps, and summed over the steps, each step keeping the share `memory` of those before it: one gradient says
+    little of flips that are far away. The first flips are random.
 
     A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1).
 
@@ -56,7 +56,8 @@ class Flips:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
-        return climb(self, model, x, y, rng)
+        with evaluating(model):
+            return climb(self, straight_through(model), x, y, rng)
 
     def start(self, x: Tensor, draws: Draws) -> State:
         noise = torch.as_tensor(draws.normal(0.0, 1.0, tuple(x.shape)), device=x.device).to(x)
