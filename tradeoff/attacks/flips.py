@@ -21,9 +21,8 @@ class Flips:
     """Ascent in what a network sees of its input, t = clamp(x, *seen), under the exact price in x.
 
     Each step takes the noise of S that gains most on the slopes g of the loss in t, see `flipped`: a few pixels that
-    change altogether and, in l2, others in part, each to the very price of its dead zone. Slopes are taken straight
-    through clamps, and summed over the steps, each step keeping the share `memory` of those before it: one gradient says
-    little of flips that are far away. The first flips are random.
+    change altogether and, in l2, others in part. Slopes are taken straight through clamps, and summed over the steps,
+    each step keeping the share `memory` of the sum before it. The first flips are random.
 
     A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1).
 

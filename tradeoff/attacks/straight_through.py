@@ -1,5 +1,4 @@
-"""Climbing straight through a clamp: the network's values, the slopes that it has without the clamp (Bengio et al. 2013;
-against a defence, Athalye et al. 2018)."""
+"""Climbing straight through a clamp: the network's values, the slopes that it has without (Athalye et al. 2018)."""
 
 from dataclasses import dataclass
 
