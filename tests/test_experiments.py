@@ -17,7 +17,7 @@ import torch
 from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
-from tradeoff.attacks import PGD, SLIDE, AffineAttack, Softened
+from tradeoff.attacks import PGD, SLIDE, AffineAttack, Softened, StraightThrough
 from tradeoff.attacks.suites import FIXED
 from tradeoff.evaluation import Outcomes
 from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, train
@@ -76,7 +76,7 @@ def test_declarations_name_what_exists(name):
     # Trained against the sets it is evaluated on, with the loss of the max strategy, and every step to the end.
     suite = {str(attack.S) for attack in attacks_of(experiment).values()}
     for attack in experiment.attacks:
-        attack = attack.attack if isinstance(attack, Softened) else attack
+        attack = attack.attack if isinstance(attack, Softened | StraightThrough) else attack
         parts = (attack.a, attack.b) if isinstance(attack, AffineAttack) else (attack,)
         for part in parts:
             assert set(str(part.S).split(" | ")) <= suite and part.loss == "ce" and not part.early_stop

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tradeoff.attacks import MSD, AffineAttack, Softened
+from tradeoff.attacks import MSD, AffineAttack, Softened, StraightThrough
 from tradeoff.attacks.ascent import check_count, evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.augmentation import crop, draw_crops
@@ -372,7 +372,7 @@ def _scaled(attack, share: float):
     """The same attack on the scaled set."""
     if isinstance(attack, AffineAttack):
         return replace(attack, a=_scaled(attack.a, share), b=_scaled(attack.b, share))
-    if isinstance(attack, Softened):
+    if isinstance(attack, Softened | StraightThrough):
         return replace(attack, attack=_scaled(attack.attack, share))
     if isinstance(attack, MSD):
         return replace(attack, sets=attack.S.scaled(share).sets)

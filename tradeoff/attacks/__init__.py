@@ -5,12 +5,14 @@ from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import ascend, worst
 from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.draws import Draws
+from tradeoff.attacks.flips import Flips
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.square import Square
+from tradeoff.attacks.straight_through import StraightThrough
 
 __all__ = [
     "APGD",
@@ -20,10 +22,12 @@ __all__ = [
     "AffineAttack",
     "CoordinateBeam",
     "Draws",
+    "Flips",
     "GridSearch",
     "RandomSearch",
     "Softened",
     "Square",
+    "StraightThrough",
     "ascend",
     "worst",
 ]

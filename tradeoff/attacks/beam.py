@@ -1,6 +1,6 @@
 """Beam search over large moves of single coordinates: for l1 and l2, where gradients have been flattened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from math import ceil, inf
 from typing import NamedTuple
@@ -26,8 +26,9 @@ class CoordinateBeam:
     ends after `moves` moves or with the budget. In all restarts but the first the promises are perturbed (Gumbel
     noise), which draws moves with odds in proportion to their promise.
 
-    A clipping first layer hides a move from the gradient, not from this search. At most moves · width gradients and
-    moves · width · candidates forward passes an example and restart.
+    A clipping first layer hides a move from the gradient, not from this search. Where such a layer shows the network
+    only values of the range `seen` (None: all of them), moves end at its ends: beyond, they cost and change nothing. At
+    most moves · width gradients and moves · width · candidates forward passes an example and restart.
 
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]))
@@ -45,6 +46,7 @@ class CoordinateBeam:
     loss: str = "margin"
     box: Box = (0.0, 1.0)
     early_stop: bool = True
+    seen: tuple[float, float] | None = None
 
     def __post_init__(self):
         if not isinstance(self.S, Lp) or self.S.p == inf:
@@ -54,6 +56,13 @@ class CoordinateBeam:
             check_count(getattr(self, name), name)
         if self.box is not None and not self.box[0] < self.box[1]:
             raise ValueError(f"box is {self.box!r}, but must be a pair low < high, or None for no bounds")
+        if self.seen is not None and not self.seen[0] < self.seen[1]:
+            raise ValueError(f"seen is {self.seen!r}, but must be a pair low < high, or None for all values")
+
+    def __repr__(self) -> str:
+        # `seen` only where it says something: so the results of before it was there can still be read.
+        shown = [f.name for f in fields(self) if f.name != "seen" or self.seen is not None]
+        return f"CoordinateBeam({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
@@ -101,8 +110,10 @@ class CoordinateBeam:
         left = eps**p - used.sum(dim=-1, keepdim=True)
         reach = torch.where((used > 0) | (left <= 1e-6 * eps**p), 0.0, left.clamp(min=0) ** (1 / p))
         ends = torch.cat((origin.double() + reach, origin.double() - reach), dim=-1).to(origin.dtype)
-        if self.box is not None:
-            ends = ends.clamp(*self.box)
+        ends = ends if self.box is None else ends.clamp(*self.box)
+        if self.seen is not None:
+            least, most = beam.origin.clamp(max=self.seen[0]), beam.origin.clamp(min=self.seen[1])
+            ends = ends.maximum(least[:, None].repeat(1, 1, 2)).minimum(most[:, None].repeat(1, 1, 2))
         origin, reach = origin.repeat(1, 1, 2), reach.repeat(1, 1, 2)
         lengths = (ends.double() - origin.double()).abs()
         ends = torch.where(lengths > reach, torch.nextafter(ends, origin), ends)  # was rounded beyond

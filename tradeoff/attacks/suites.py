@@ -11,11 +11,13 @@ from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import Box
 from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.external import paper_peers
+from tradeoff.attacks.flips import Flips
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.square import Square
+from tradeoff.attacks.straight_through import StraightThrough
 from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
@@ -32,6 +34,9 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
     - "mixtures": how much each share of the budget breaks, of a mixture of two sets: each set alone, fixed shares and
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
+    - "dead-zone": what knows of `tradeoff.models.DeadZone(0.3)`, and then the strong ones; to be run as a cascade.
+    - "flips", "flips-20": what breaks most behind that dead zone for its cost, on the paper's MNIST sets; the second is
+      short, to watch training by.
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -118,6 +123,25 @@ def strong(S, box: Box) -> dict:
     }
 
 
+def dead_zone(S, box: Box) -> dict:
+    """Flips at their price, climbs straight through the clamp, and a beam whose moves end where the network sees no
+    more, before the strong suite."""
+    if not isinstance(S, Lp):
+        return strong(S, box)
+    if S.p == inf:
+        adaptive = {"flips": Flips(S, box=box), "straight PGD": StraightThrough(PGD(S, steps=40, restarts=2, box=box))}
+    else:
+        adaptive = {
+            "flips": Flips(S, box=box),
+            "flips, ce": Flips(S, loss="ce", box=box),
+            "flips, again": Flips(S, steps=50, restarts=10, box=box),
+            "seeing beam": StraightThrough(
+                CoordinateBeam(S, width=20, candidates=32, restarts=2, box=box, seen=Flips.seen)
+            ),
+        }
+    return {**adaptive, "straight APGD": StraightThrough(APGD(S, loss="margin", box=box)), **strong(S, box)}
+
+
 def mixtures(S, box: Box) -> dict:
     """Under "β=0.5" half of the budget goes to the first set, under "β=0" all to the second. What has l1 noise in it
     is attacked along softened slopes too, as networks mask its gradients."""
@@ -140,6 +164,7 @@ SUITES: Mapping[str, Callable] = {
     "paper": paper,
     "searches": searches,
     "strong": strong,
+    "dead-zone": dead_zone,
     "mixtures": mixtures,
 }
 
@@ -176,6 +201,11 @@ _MOVES = PRESETS["transfer_mnist"].sets[3:]
 FIXED: dict[str, Mapping] = {
     **_on("", _LINF, _L1, _RT, _L2),
     **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
+    "flips": {
+        "linf": StraightThrough(PGD(_LINF, steps=100, restarts=5)),
+        **{S.name: Flips(S, steps=50, restarts=5) for S in (_L1, _L2)},
+    },
+    "flips-20": {"linf": StraightThrough(PGD(_LINF, steps=20)), **{S.name: Flips(S) for S in (_L1, _L2)}},
     "transfer": {
         "linf": PGD(_LINF, steps=100),
         "l2": APGD(_L2, steps=100, radii=(3, 2, 1)),

@@ -1,0 +1,293 @@
+"""A front end that sees no small change, and the attacks that know it: prices, best flips, slopes, and digits."""
+
+from itertools import chain, combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tradeoff.attacks import APGD, MSD, PGD, SLIDE, CoordinateBeam, Flips, Square, StraightThrough
+from tradeoff.attacks.ascent import look
+from tradeoff.attacks.flips import flipped
+from tradeoff.attacks.losses import margin
+from tradeoff.attacks.straight_through import straight_through
+from tradeoff.data import load
+from tradeoff.models import MODELS, DeadZone, build
+from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
+from tradeoff.training import _scaled, fit
+
+SEEN = (0.3, 0.7)
+BALLS = [L1(1.7), L1(0.5), L2(1.1), L2(0.6), Lp(1.5, 1.3)]
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def pixels(n, size, seed=0):
+    """Black, white and grey ones, float32 (n, size)."""
+    g = rng(seed)
+    grey = g.random((n, size)) < 0.4
+    return torch.from_numpy(np.where(grey, g.random((n, size)), g.integers(0, 2, (n, size))).astype(np.float32))
+
+
+def seen_of(x):
+    return x.clamp(*SEEN)
+
+
+# ---- the front end
+
+
+@pytest.mark.parametrize("a", [0.0, 0.2, 0.3])
+def test_black_and_white_survive_noise_of_the_dead_zone(a):
+    x = torch.from_numpy(rng().integers(0, 2, (50, 9)).astype(np.float32))
+    noise = torch.from_numpy(rng(1).uniform(-a, a, (50, 9)).astype(np.float32))
+    assert torch.equal(DeadZone(a)((x + noise).clamp(0, 1)), x)
+    u = torch.linspace(0, 1, 11)
+    torch.testing.assert_close(DeadZone(a)(a + (1 - 2 * a) * u), u)
+
+
+@pytest.mark.parametrize("a", [-0.1, 0.5, float("nan")])
+def test_wrong_dead_zones(a):
+    with pytest.raises(ValueError, match="must be at least 0 and less than 1/2"):
+        DeadZone(a)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dead_zone")])
+def test_the_record_fits_in_five_megabytes_and_sees_what_flips_expect(name):
+    model = build(name, 0)
+    assert 4 * sum(p.numel() for p in model.parameters()) <= 5e6
+    assert (model[0].a, 1 - model[0].a) == Flips(L1(1)).seen
+
+
+# ---- the best flips
+
+
+def gain_of(slopes, x, r):
+    return (slopes * (seen_of(x + r) - seen_of(x))).sum(dim=1)
+
+
+def most_of(S, x, slopes):
+    """The largest gain in the ball of one example and that of its best pixel alone, over all sets of pixels that move.
+
+    Given the set, the gain is linear where all of them are seen: in l1 pixels are filled by falling slope, otherwise
+    δ = min(ahead, (s / pλ)^{1/(p-1)}) with the multiplier λ that spends the budget.
+    """
+    s, g = np.abs(slopes), np.sign(slopes)
+    ahead = np.minimum(np.where(g > 0, SEEN[1] - x, x - SEEN[0]).clip(0), S.eps)
+    dead = np.where(g > 0, SEEN[0] - x, x - SEEN[1]).clip(0)
+
+    def most(chosen):
+        ahead_, s_, dead_ = ahead[chosen], s[chosen], dead[chosen]
+        if S.p == 1:
+            order = np.argsort(-s_)
+            left = S.eps - np.cumsum(ahead_[order]) + ahead_[order]
+            return float((s_[order] * (np.clip(left, 0, ahead_[order]) - dead_[order])).sum())
+        low, high = 1e-9, 1e9
+        for _ in range(60):
+            price = (low * high) ** 0.5
+            far = np.minimum(ahead_, (s_ / (S.p * price)) ** (1 / (S.p - 1)))
+            low, high = (price, high) if (far**S.p).sum() > S.eps**S.p else (low, price)
+        return float((s_ * (far - dead_)).sum())
+
+    n = range(len(x))
+    sets = chain.from_iterable(combinations(n, k) for k in range(1, len(x) + 1))
+    return max(0.0, *(most(list(chosen)) for chosen in sets)), max(0.0, *(most([i]) for i in n))
+
+
+@pytest.mark.parametrize("S", BALLS, ids=str)
+def test_flips_gain_all_but_one_pixel_of_what_any_noise_gains(S):
+    x = pixels(30, 6)
+    slopes = torch.from_numpy(rng(1).normal(size=x.shape).astype(np.float32))
+    r = flipped(S, x, slopes, SEEN)
+    assert S.contains(r).all() and r.dtype == x.dtype
+    found = gain_of(slopes.double(), x.double(), r.double()).numpy()
+    most, alone = np.transpose(
+        [most_of(S, a, b) for a, b in zip(x.double().numpy(), slopes.double().numpy(), strict=True)]
+    )
+    assert (found <= most + 1e-5).all() and (found >= most - alone - 1e-5).all()
+    assert found.sum() > 0.93 * most.sum()
+
+
+@pytest.mark.parametrize("S", [*BALLS, Linf(0.3), Linf(0.45)], ids=str)
+def test_nothing_is_spent_on_what_is_not_seen(S):
+    """No pixel pays more than the distance to what it shows: any less, and it would show less."""
+    x = pixels(100, 20)
+    slopes = torch.from_numpy(rng(1).normal(size=x.shape))
+    x = x.double()
+    r = flipped(S, x, slopes, SEEN)
+    assert torch.equal(r.sign() * (r != 0), slopes.sign() * (r != 0)) and (r != 0).any(dim=1).all()
+    before, now, less = seen_of(x), seen_of(x + r), seen_of(x + 0.99 * r)
+    assert (((now - before).abs() > 0) == (r != 0)).all()
+    assert ((less - before).abs() < (now - before).abs())[r != 0].all()
+
+
+def test_in_linf_flips_are_the_best_of_all_noise():
+    x, S = pixels(30, 12).double(), Linf(0.35)
+    slopes = torch.from_numpy(rng(1).normal(size=x.shape))
+    best = (slopes * (seen_of(x + S.argmax(slopes)) - seen_of(x))).sum(dim=1)
+    torch.testing.assert_close(gain_of(slopes, x, flipped(S, x, slopes, SEEN)), best)
+
+
+def test_no_slope_moves_nothing():
+    x = pixels(3, 5)
+    for S in (*BALLS, Linf(0.3)):
+        assert not flipped(S, x, torch.zeros_like(x), SEEN).any()
+
+
+# ---- straight through
+
+
+def test_slopes_are_those_behind_the_clamp():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3)).double()
+    x = pixels(8, 6).double().requires_grad_()
+    for a in (0.1, 0.3):
+        model = nn.Sequential(DeadZone(a), body)
+        u = DeadZone(a)(x).detach().requires_grad_()
+        (inner,) = torch.autograd.grad(body(u).square().sum(), u)
+        value = straight_through(model)(x)
+        (outer,) = torch.autograd.grad(value.square().sum(), x)
+        assert torch.equal(value, model(x)) and torch.equal(straight_through(model)(x.detach()), value)
+        torch.testing.assert_close(outer, inner / (1 - 2 * a))
+
+
+def test_straight_through_is_the_attack_where_nothing_clamps():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3))
+    x = pixels(8, 6)
+    y = model(x).argmax(dim=1)
+    for attack in (
+        PGD(L2(0.5)),
+        SLIDE(L1(0.6)),
+        APGD(L1(0.6), 20),
+        MSD((L1(0.6), Linf(0.1)), 5),
+        CoordinateBeam(L1(1)),
+    ):
+        wrapped = StraightThrough(attack)
+        assert (wrapped.S, wrapped.box) == (attack.S, attack.box)
+        assert torch.equal(wrapped(model, x, y, rng()), attack(model, x, y, rng()))
+
+
+# ---- models behind a dead zone
+
+
+def linear(n, seed=0):
+    """A linear classifier of two classes behind a dead zone, on pixels, with labels that are its own."""
+    w = rng(seed).normal(size=n).astype(np.float32)
+    body = nn.Linear(n, 2)
+    body.weight.data = torch.from_numpy(np.stack([-w / 2, w / 2]))
+    body.bias.data = torch.tensor([w.sum() / 4, -w.sum() / 4])
+    model = nn.Sequential(DeadZone(0.3), body)
+    x = pixels(40, n, seed + 1)
+    return model, x, model(x).argmax(dim=1), w
+
+
+@pytest.mark.parametrize("S", [L1(0.8), L2(0.72)], ids=str)
+def test_breaks_a_linear_model_where_any_noise_does(S):
+    model, x, y, w = linear(6)
+    broken = look(model, Flips(S, restarts=5)(model, x, y, rng()), y, "margin").broken.numpy()
+    slopes = (1 - 2 * y.numpy())[:, None] * w.astype(float) / 0.4
+    most, alone = np.transpose([most_of(S, a, b) for a, b in zip(x.double().numpy(), slopes, strict=True)])
+    with torch.no_grad():
+        needed = -margin(model(x), y).numpy()
+    assert not np.any(broken & (needed > most + 1e-4))
+    assert np.all(broken[needed < most - alone - 1e-4]) and 5 < broken.sum() < 39
+
+
+def affordable(S, x, model, y):
+    """The largest margin over all pixels flipped altogether that the ball affords, one example at a time."""
+    targets = torch.where(x < 0.5, *x.new_tensor(SEEN[::-1]))
+    n = range(len(x))
+    best = -np.inf
+    for chosen in chain.from_iterable(combinations(n, k) for k in range(len(x) + 1)):
+        point = x.clone()
+        point[list(chosen)] = targets[list(chosen)]
+        if S.contains((point - x)[None].double()):
+            with torch.no_grad():
+                best = max(best, float(margin(model(point[None]), y[None])))
+    return best
+
+
+@pytest.mark.parametrize("S", [L1(1.5), L2(1.25)], ids=str)
+def test_a_beam_that_knows_what_is_seen_affords_every_flip(S):
+    torch.manual_seed(2)
+    body = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+    model = nn.Sequential(DeadZone(0.3), body).double()
+    for p in model.parameters():
+        p.data.mul_(3)
+    x = torch.from_numpy(rng().integers(0, 2, (12, 6)).astype(float))
+    y = model(x).argmax(dim=1)
+
+    def worst_by(seen):
+        attack = StraightThrough(CoordinateBeam(S, width=50, candidates=12, seen=seen, early_stop=False))
+        with torch.no_grad():
+            return margin(model(attack(model, x, y, rng())), y).numpy()
+
+    best = np.array([affordable(S, a, model, b) for a, b in zip(x, y, strict=True)])
+    assert (worst_by(SEEN) >= best - 1e-6).all() and (worst_by(None) < best - 1e-3).any()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A small network behind a dead zone, trained for a moment, and digits that it gets right."""
+    train, test = load("digits", "train").first(2000), load("digits", "test").first(60)
+    model = build("dead_zone_cnn", 0)
+    fit(model, train, (), "avg", epochs=1, lr=3e-3, seed=0, batch=50)
+    x, y = torch.tensor(test.x), torch.tensor(test.y)
+    with torch.no_grad():
+        right = model(x).argmax(dim=1) == y
+    return model, x[right], y[right]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("S", [L1(5), L2(1.3)], ids=str)
+def test_breaks_digits_that_gradients_and_blind_search_leave(S, digits):
+    model, x, y = digits
+
+    def standing(attack):
+        return float((~look(model, attack(model, x, y, rng()), y, "margin").broken).float().mean())
+
+    flips = standing(Flips(S, restarts=3))
+    blind = [PGD(S, 60), Square(S, queries=200), *([SLIDE(S, 60)] if S.p == 1 else [])]
+    assert flips < min(map(standing, blind)) - 0.1
+
+
+@pytest.mark.slow
+def test_training_on_flips_resists_them(digits):
+    train = load("digits", "train").first(2000)
+    model, x, y = digits
+    attacks = [Flips(L1(5), 5, early_stop=False, loss="ce"), StraightThrough(PGD(L2(1.3), 5, early_stop=False))]
+    robust = build("dead_zone_cnn", 0)
+    fit(robust, train, attacks, "e-at", epochs=4, lr=3e-3, seed=0, batch=50)
+
+    def standing(model):
+        return float((~look(model, Flips(L1(5))(model, x, y, rng()), y, "margin").broken).float().mean())
+
+    assert standing(robust) > standing(model) + 0.15
+
+
+def test_training_grows_the_sets_of_both():
+    assert _scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
+    assert _scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Flips(RotationTranslation(3, 30)), "Flips attacks an lp ball"),
+        (lambda: Flips(L1(1), steps=0), "steps is 0"),
+        (lambda: Flips(L1(1), memory=1), "memory is 1"),
+        (lambda: Flips(L1(1), seen=(0.7, 0.3)), r"seen is \(0.7, 0.3\)"),
+        (lambda: Flips(L1(1), seen=(-1, 0.3)), r"within the box \(0.0, 1.0\)"),
+        (lambda: CoordinateBeam(L1(1), seen=(0.5, 0.5)), r"seen is \(0.5, 0.5\)"),
+        (lambda: StraightThrough(Square(L1(1))), "follows no gradient of its own"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
