@@ -19,11 +19,12 @@ import numpy as np
 from scipy.stats import binomtest
 
 from tradeoff import tables
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.comparison import SUITES, signed
 from tradeoff.masking import THRESHOLD
 from tradeoff.outcomes import Outcomes
 from tradeoff.paired import Paired
-from tradeoff.records import Record, read_all
+from tradeoff.records import Record, folder_of_runs, read_all
 
 ALARM = 1e-9  # false alarms per claim
 LP = ("linf", "l1", "l2")
@@ -277,16 +278,35 @@ def waiting(found: Mapping[str, Finding]) -> list[str]:
     return [f"{count} wait: {reason}" for reason, count in reasons.items()]
 
 
+def as_data(finding: Finding) -> dict:
+    """A finding as JSON takes it."""
+    estimate = finding.estimate and finding.estimate._asdict()
+    return {"claim": finding.claim.name, "statement": finding.claim.statement, "verdict": finding.verdict,
+            "missing": finding.missing, "estimate": estimate}  # fmt: skip
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """1 if a claim is open or fails."""
-    parser = argparse.ArgumentParser(prog="python -m tradeoff.claims", description="The paper's claims on MNIST, held "
-                                     "against committed outcomes.")  # fmt: skip
+    """0 if every claim that can be told holds, or is likely to; 1 if one is open or fails, 2 for a wrong request."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.claims",
+        description="The paper's claims on MNIST, held against committed outcomes.",
+        epilog=epilog("python -m tradeoff.claims --json claims.json", "a claim is open or fails"),
+    )
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
-    found = findings(Path(options.runs) if options.runs else None)
-    print("\n".join([tables.text(*table(found)), *waiting(found)]))
+    try:
+        check_json(options.json, options.force)
+        found = findings(options.runs and folder_of_runs(options.runs))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json != "-":
+        print("\n".join([tables.text(*table(found)), *waiting(found)]))
+    put_json(options.json, [as_data(finding) for finding in found.values()])
     return int(any(finding.verdict in ("open", "fails") for finding in found.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

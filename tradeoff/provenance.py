@@ -33,5 +33,7 @@ def _command() -> str:
         return _parent
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = module.name.removesuffix(".__main__") if module else None
-    program = f"python -m {name}" if name else f"python {Path(sys.argv[0]).name}"
+    script = Path(sys.argv[0]).name
+    script = script if script == "tradeoff" else f"python {script}"  # the console script
+    program = f"python -m {name}" if name else script
     return " ".join([program, *map(shlex.quote, sys.argv[1:])])

@@ -81,6 +81,13 @@ def read(name: str, runs: Path | None = None) -> Record:
     return Record(name, folder, experiment, records, found)
 
 
+def folder_of_runs(text: str) -> Path:
+    """The folder that a command's --runs names. ValueError unless it is one."""
+    if not Path(text).is_dir():
+        raise ValueError(f"{text} is not a folder: give that of the runs")
+    return Path(text)
+
+
 def read_all(names: Iterable[str], runs: Path | None = None) -> dict[str, Record]:
     """The runs by name, each read once."""
     return {name: read(name, runs) for name in dict.fromkeys(names)}
