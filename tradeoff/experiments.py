@@ -50,6 +50,9 @@ class Experiment:
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
     `batch`, `warmup`, `precision`, `compile` and `memory_format` are those of `tradeoff.training.fit`; their defaults
     suit the embedded digits.
+
+    >>> EXPERIMENTS["digits-linf"].combine, Experiment("digits", epochs=2, seed=1).model
+    ('avg', 'small_cnn')
     """
 
     data: str
@@ -131,6 +134,10 @@ def train(
 
     Raises ValueError when the folder holds another experiment, and for bad input before any step, and OSError when
     another process trains there.
+
+    >>> train(Experiment("digits", model="smal_cnn"))  # what is wrong is said before any work
+    Traceback (most recent call last):
+    ValueError: unknown model 'smal_cnn', did you mean 'small_cnn'? Known: small_cnn, paper_cnn
     """
     with joined(device):
         return _train(experiment, folder, device, label)
