@@ -91,7 +91,7 @@ assert abs(tradeoff.game_value(D, (tradeoff.Linf(0.2), tradeoff.L1(2)), "union")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_what_is_built_installs_and_works(kind, tmp_path):
-    """In an environment of its own, which borrows this one's dependencies: offline, it is the package that is tested."""
+    """In an environment of its own, which borrows this one's dependencies: what is tested is the package, offline."""
     pytest.importorskip("build", reason="there is no build: pip install '.[dev]'")
     pytest.importorskip("setuptools", reason="there is no setuptools to build with: pip install '.[dev]'")
     source = tmp_path / "source"

@@ -65,11 +65,16 @@ def read(name: str, runs: Path | None = None) -> Record:
     """The run in the folder `runs`, by default the committed one. ValueError for a damaged file."""
     folder = (RUNS if runs is None else Path(runs)) / name
     declared, log = folder / "experiment.json", folder / "log.jsonl"
-    experiment = read_json(declared)["experiment"] if declared.exists() else ""
+    record = read_json(declared) if declared.exists() else {"experiment": ""}
+    experiment = record.get("experiment") if isinstance(record, dict) else None
+    if not isinstance(experiment, str):
+        raise ValueError(f"{declared} is damaged (it names no experiment): delete it to make it again")
     try:
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         records = tuple(json.loads(line) for line in lines)
-    except ValueError as error:
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError("a line is no record of an epoch")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{log} is damaged ({error}): delete it to make it again") from error
     found: dict[str, Outcomes] = {}
     for path in folder.glob("*-*/outcomes.json"):
