@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figures test test-all paper-figures clean
+.PHONY: figures test test-all paper-figures site clean
 
 figures: .venv/ready  ## all figures, into out/
 	$(BIN)/python -m tradeoff.figures
@@ -19,6 +19,13 @@ paper-figures: .venv/ready  ## the committed figures, from the runs that `make f
 	rm -rf paper_figures
 	$(BIN)/python -m tradeoff.figures --out paper_figures --runs out/runs
 
+site: .venv/site  ## the site, into out/site; SITE_NOTEBOOKS=off leaves out what the notebooks print and draw
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs out/site
+
+.venv/site: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[site]'
+	touch $@
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tradeoff needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -26,4 +33,4 @@ paper-figures: .venv/ready  ## the committed figures, from the runs that `make f
 	touch $@
 
 clean:  ## everything that the other targets made, but for paper_figures
-	rm -rf .venv out
+	rm -rf .venv out docs/generated

@@ -1,11 +1,18 @@
 """The package as a whole: what importing it costs, and that its public names are there and documented."""
 
+import ast
+import doctest
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import tradeoff
+
+ROOT = Path(__file__).parent.parent
 
 
 def modules_after(code):
@@ -35,3 +42,78 @@ def test_public_names_are_there_and_documented(name):
 def test_unknown_name():
     with pytest.raises(AttributeError, match="has no attribute 'Linff'"):
         tradeoff.Linff  # noqa: B018
+
+
+@pytest.mark.parametrize("name", [name for name in tradeoff.__all__ if callable(getattr(tradeoff, name))])
+def test_public_names_have_an_example(name):
+    """Their own, or a method's; it runs with the doctests of its module."""
+    found = doctest.DocTestFinder().find(getattr(tradeoff, name), name)
+    assert any(test.examples for test in found)
+
+
+def test_type_checkers_see_the_public_names():
+    """The stub imports each name from where it is imported from when first used, and is shipped with py.typed."""
+    package = Path(tradeoff.__file__).parent
+    stub = ast.parse((package / "__init__.pyi").read_text())
+    seen = {alias.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == tradeoff._MODULES and (package / "py.typed").exists()
+    (listed,) = (node.value for node in stub.body if isinstance(node, ast.Assign))
+    assert sorted(ast.literal_eval(listed)) == sorted(tradeoff.__all__)
+
+
+def test_the_changelog_has_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{tradeoff.__version__}]" in changelog and re.fullmatch(r"\d+\.\d+\.\d+", tradeoff.__version__)
+
+
+@pytest.mark.slow
+def test_a_type_checker_accepts_a_users_program():
+    pytest.importorskip("mypy", reason="there is no mypy: pip install '.[dev]'")
+    run = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert run.returncode == 0, run.stdout
+
+
+SMOKE = """
+from pathlib import Path
+import tradeoff
+from tradeoff import claims
+from tradeoff.records import RUNS
+package = Path(tradeoff.__file__).parent
+assert package.is_relative_to(Path(__import__("sys").prefix)), package
+assert (package / "py.typed").exists() and (package / "__init__.pyi").exists()
+assert len(list(package.glob("results/limits-*.json"))) == 3
+assert sorted(p.relative_to(RUNS) for p in RUNS.rglob("outcomes.npz"))
+D = tradeoff.BernoulliFeature(2, 100, 0.9)
+assert abs(tradeoff.game_value(D, (tradeoff.Linf(0.2), tradeoff.L1(2)), "union").value - 0.22887) < 1e-6
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_what_is_built_installs_and_works(kind, tmp_path):
+    """In an environment of its own, which borrows this one's dependencies: what is tested is the package, offline."""
+    pytest.importorskip("build", reason="there is no build: pip install '.[dev]'")
+    pytest.importorskip("setuptools", reason="there is no setuptools to build with: pip install '.[dev]'")
+    source = tmp_path / "source"
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if files.returncode:
+        pytest.skip("not a checkout of the repository: there is nothing to build from")
+    for name in files.stdout.splitlines():
+        if name.startswith(("tradeoff/", "pyproject.toml", "README.md", "LICENSE")) and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    build = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(tmp_path / "dist")]
+    subprocess.run([*build, str(source)], check=True, capture_output=True, timeout=300)
+    (built,) = (tmp_path / "dist").iterdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    here = subprocess.run(
+        [python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True
+    )
+    target = Path(here.stdout.strip())
+    install = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(built)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *install], check=True, capture_output=True, timeout=300)
+    (target / "borrowed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    subprocess.run([python, "-c", SMOKE], cwd=tmp_path, check=True, timeout=120)
+    listed = subprocess.run([python, "-m", "tradeoff"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "limits" in listed.stdout and (target / "bin" / "tradeoff").exists()

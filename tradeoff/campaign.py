@@ -12,6 +12,7 @@ from pathlib import Path
 from tradeoff import tables
 from tradeoff.attacks.ascent import check_count
 from tradeoff.attacks.suites import FIXED, SUITES
+from tradeoff.command import epilog
 from tradeoff.data import load
 from tradeoff.engines import ENGINES, Ended, Engine, Local, Ray, missing, run
 from tradeoff.experiments import EXPERIMENTS, Evaluation, Training, jobs_of, longest_first
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tradeoff.experiments",
         description="Train experiments and attack them, where that is not done, many at a time. An interrupted command "
         "goes on where it was; a job whose worker dies is tried again, from where it was.",
-        epilog="example: python -m tradeoff.experiments mnist-lp --suite strong --n 500 --engine ray",
+        epilog=epilog("python -m tradeoff.experiments mnist-lp --suite strong --n 500 --engine ray", "a job failed"),
     )
     parser.add_argument("names", nargs="*", metavar="NAME|GROUP|PATTERN", help="experiments: see --list; 'mnist-*'")
     parser.add_argument("--list", action="store_true", help="list experiments, what is done of them, and groups; exit")

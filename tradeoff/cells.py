@@ -86,16 +86,27 @@ class Cells:
             checksum, _, record = line.partition(b" ")
             if checksum != b"%08x" % zlib.crc32(record):
                 continue
-            parts = json.loads(record)
-            bits = {name: np.unpackbits(np.frombuffer(bytes.fromhex(parts[name]), np.uint8), count=parts["size"])
-                    for name in ("correct", "tried")}  # fmt: skip
-            self._cells[parts["attack"], parts["chunk"]] = Cell(
-                bits["correct"].astype(bool), bits["tried"].astype(bool),
-                parts["forward"], parts["backward"], parts["seconds"],
-            )  # fmt: skip
+            try:
+                self._put(json.loads(record))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(
+                    f"{self._path} has a line that is no cell ({error}): delete it to start again"
+                ) from error
         if content and not content.endswith(b"\n"):  # whatever comes next is a line of its own
             with open(self._path, "ab") as file:
                 file.write(b"\n")
+
+    def _put(self, parts: dict) -> None:
+        correct, tried = (_bits(parts[name], parts["size"]) for name in ("correct", "tried"))
+        cell = Cell(correct, tried, parts["forward"], parts["backward"], parts["seconds"])
+        self._cells[parts["attack"], parts["chunk"]] = cell
+
+
+def _bits(text: str, size: int) -> np.ndarray:
+    packed = np.frombuffer(bytes.fromhex(text), np.uint8)
+    if -(-size // 8) != len(packed):  # before anything is made that is `size` long
+        raise ValueError(f"{size} examples do not take {len(packed)} bytes")
+    return np.unpackbits(packed, count=size).astype(bool)
 
 
 def check_same_task(path: Path, there: Mapping, task: Mapping) -> None:

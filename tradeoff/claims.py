@@ -19,13 +19,14 @@ import numpy as np
 from scipy.stats import binomtest
 
 from tradeoff import tables
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.comparison import SUITES, signed
 from tradeoff.masking import THRESHOLD
 from tradeoff.mixtures import MIXED, RANDOM, SHARES, types
 from tradeoff.mixtures import standing as mixed
 from tradeoff.outcomes import Outcomes
 from tradeoff.paired import Paired
-from tradeoff.records import Record, read_all
+from tradeoff.records import Record, folder_of_runs, read_all
 
 ALARM = 1e-9  # false alarms per claim
 LP = ("linf", "l1", "l2")
@@ -237,13 +238,13 @@ def _mixtures() -> Iterator[Claim]:
         union = mixtures.standing(*types(mixtures))[:n] & strong.standing(*types(mixtures))[:n]
         return difference(union, union & mixed(mixtures, *SHARES, RANDOM)[:n])
 
-    for run in MIXED:
-        yield Claim(f"mixtures stronger than the union on {run}", "mixtures",
-                    f"Mixtures of two types of noise break examples of {run} that withstand each type, by attacks of "
-                    "one kind on all of them.", ((run, "mixtures"),), gain)  # fmt: skip
-        yield Claim(f"mixtures stronger than the strongest union on {run}", "mixtures",
-                    f"And examples of {run} that withstand the strong suite's attacks on each type too.",
-                    ((run, "mixtures"), (run, SUITES[1])), gain_beyond)  # fmt: skip
+    for name in MIXED:
+        yield Claim(f"mixtures stronger than the union on {name}", "mixtures",
+                    f"Mixtures of two types of noise break examples of {name} that withstand each type, by attacks of "
+                    "one kind on all of them.", ((name, "mixtures"),), gain)  # fmt: skip
+        yield Claim(f"mixtures stronger than the strongest union on {name}", "mixtures",
+                    f"And examples of {name} that withstand the strong suite's attacks on each type too.",
+                    ((name, "mixtures"), (name, SUITES[1])), gain_beyond)  # fmt: skip
 
 
 CLAIMS: dict[str, Claim] = {
@@ -301,16 +302,35 @@ def waiting(found: Mapping[str, Finding]) -> list[str]:
     return [f"{count} wait: {reason}" for reason, count in reasons.items()]
 
 
+def as_data(finding: Finding) -> dict:
+    """A finding as JSON takes it."""
+    estimate = finding.estimate and finding.estimate._asdict()
+    return {"claim": finding.claim.name, "statement": finding.claim.statement, "verdict": finding.verdict,
+            "missing": finding.missing, "estimate": estimate}  # fmt: skip
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """1 if a claim is open or fails."""
-    parser = argparse.ArgumentParser(prog="python -m tradeoff.claims", description="The paper's claims on MNIST, held "
-                                     "against committed outcomes.")  # fmt: skip
+    """0 if every claim that can be told holds, or is likely to; 1 if one is open or fails, 2 for a wrong request."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tradeoff.claims",
+        description="The paper's claims on MNIST, held against committed outcomes.",
+        epilog=epilog("python -m tradeoff.claims --json claims.json", "a claim is open or fails"),
+    )
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
-    found = findings(Path(options.runs) if options.runs else None)
-    print("\n".join([tables.text(*table(found)), *waiting(found)]))
+    try:
+        check_json(options.json, options.force)
+        found = findings(options.runs and folder_of_runs(options.runs))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json != "-":
+        print("\n".join([tables.text(*table(found)), *waiting(found)]))
+    put_json(options.json, [as_data(finding) for finding in found.values()])
     return int(any(finding.verdict in ("open", "fails") for finding in found.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -17,13 +17,14 @@ import numpy as np
 from scipy.stats import binomtest
 
 from tradeoff import tables
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.files import make_folder, write_atomically, write_json
 from tradeoff.names import lookup
 from tradeoff.outcomes import Outcomes
 from tradeoff.paired import Paired
 from tradeoff.provenance import provenance
 from tradeoff.published import PUBLISHED
-from tradeoff.records import Record, read_all
+from tradeoff.records import Record, folder_of_runs, read_all
 from tradeoff.tables import percent
 
 
@@ -361,6 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.comparison",
         description="The paper's MNIST tables beside ours, from results that are there; what is missing is a gap.",
+        epilog=epilog("python -m tradeoff.comparison lp --style md"),
     )
     parser.add_argument("names", nargs="*", metavar="|".join(COMPARISONS), help="tables (default: all)")
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
@@ -368,34 +370,44 @@ def main(arguments: list[str] | None = None) -> int:
         "--style", default="txt", metavar="|".join(tables.STYLES), help="what is printed (default: txt)"
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write every table to, in every style and as JSON")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
     try:
         style = lookup(tables.STYLES, options.style, "style")
         chosen = {name: lookup(COMPARISONS, name, "comparison") for name in options.names or COMPARISONS}
-        runs = Path(options.runs) if options.runs else None
-        if runs and not runs.is_dir():
-            raise ValueError(f"{runs} is not a folder: give that of the runs")
+        check_json(options.json, options.force)
+        runs = options.runs and folder_of_runs(options.runs)
         records = read_all([run for comparison in chosen.values() for run in comparison.runs], runs)
+        texts, data = [], {}
         for name, comparison in chosen.items():
             made = [part(comparison, records) for part in (table, training_table, scaling_table)]
             if options.out:
                 _write(make_folder(options.out) / f"mnist-{name}", comparison, records, made)
-            print("\n\n".join([comparison.title, *(style(*part) for part in made), *notes(comparison)]) + "\n")
+            texts.append("\n\n".join([comparison.title, *(style(*part) for part in made), *notes(comparison)]) + "\n")
+            data[name] = as_data(comparison, records)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if options.json != "-":
+        print("\n".join(texts))
+    put_json(options.json, data)
     return 0
+
+
+def as_data(comparison: Comparison, records: Mapping[str, Record]) -> dict:
+    """A comparison as JSON takes it."""
+    data = [row | {suite: vars(row[suite]) if row[suite] else None for suite in SUITES}
+            for row in rows(comparison, records)]  # fmt: skip
+    return {"title": comparison.title, "notes": notes(comparison), "rows": data, "about": provenance()}
 
 
 def _write(path: Path, comparison: Comparison, records: Mapping[str, Record], made: list) -> None:
     for suffix, style in tables.STYLES.items():
         with write_atomically(path.with_suffix(f".{suffix}")) as file:
             file.write(("\n\n".join(style(*part) for part in made) + "\n").encode())
-    data = [row | {suite: vars(row[suite]) if row[suite] else None for suite in SUITES}
-            for row in rows(comparison, records)]  # fmt: skip
-    write_json(path.with_suffix(".json"), {"title": comparison.title, "notes": notes(comparison), "rows": data,
-                                           "about": provenance()})  # fmt: skip
+    write_json(path.with_suffix(".json"), as_data(comparison, records))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

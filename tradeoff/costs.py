@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tradeoff import tables
 from tradeoff.attacks.ascent import check_count
 from tradeoff.cells import Cells
+from tradeoff.command import epilog, run
 from tradeoff.files import read_json
 
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m tradeoff.costs",
         description="Seconds and passes of the trainings and evaluations in a folder, and how long many jobs like "
         "them, of each as many, would take on workers as fast as those that made them.",
-        epilog="example: python -m tradeoff.costs tradeoff/results/runs --jobs 1000 --workers 64",
+        epilog=epilog("python -m tradeoff.costs tradeoff/results/runs --jobs 1000 --workers 64"),
     )
     parser.add_argument("runs", metavar="RUNS", help="folder of runs")
     parser.add_argument("--jobs", type=int, default=1000, metavar="N", help="default: 1000")
@@ -97,4 +98,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

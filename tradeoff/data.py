@@ -114,6 +114,7 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
+MNIST_BYTES = 16 + 60_000 * 28 * 28  # of the largest file
 # md5 of the content, which is what counts, and of the mirrors' .gz (one content can be compressed in many ways).
 MNIST_MD5 = {
     "train-images-idx3-ubyte": ("6bbc9ace898e44ae57da46a324031adb", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
@@ -143,7 +144,8 @@ def _mnist_content(raw: Path, name: str) -> bytes:
         if not path.is_file():
             _download(path, [mirror + path.name for mirror in MNIST_MIRRORS], download_md5)
         try:
-            content = gzip.decompress(path.read_bytes())
+            with gzip.open(path) as file:
+                content = file.read(MNIST_BYTES + 1)  # no further: a small file can unpack to more than the memory
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a whole gzip file ({error}): delete it to download it again") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -204,12 +206,20 @@ def _unpack_cifar10(folder: Path) -> None:
     """Download the archive beside `folder` and unpack the .bin files, by name, nothing else; all of them or none."""
     archive = folder.with_name("cifar-10-binary.tar.gz")
     _download(archive, [CIFAR10_URL], CIFAR10_MD5)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary, tarfile.open(archive) as tar:
+    names = [name for files in CIFAR10_FILES.values() for name in files]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         whole = Path(temporary, folder.name)
         whole.mkdir()
-        for name in (name for files in CIFAR10_FILES.values() for name in files):
-            with tar.extractfile(f"{folder.name}/{name}") as member, open(whole / name, "wb") as file:
-                shutil.copyfileobj(member, file)
+        try:
+            with tarfile.open(archive, "r:gz") as tar:
+                for name in names:
+                    member = tar.getmember(f"{folder.name}/{name}")
+                    if not member.isfile():  # a link would be followed
+                        raise ValueError(f"{member.name} in it is no file")
+                    with tar.extractfile(member) as content, open(whole / name, "wb") as file:
+                        shutil.copyfileobj(content, file)
+        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, KeyError, ValueError) as error:
+            raise ValueError(f"{archive} is damaged ({error}): delete it to download it again") from error
         whole.rename(folder)
 
 

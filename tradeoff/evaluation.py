@@ -55,6 +55,13 @@ def evaluate(
     (`unsteady` evaluates it all the same, for one answer of many), a folder that holds another evaluation, and a name
     that is taken (that of another attack's set, or "clean"), before any attack. Raises OSError when the folder cannot
     be written to.
+
+    >>> x, y = np.float32([[-2], [-0.1], [0.1], [2]]), np.array([0, 0, 1, 1])
+    >>> sign = torch.nn.Linear(1, 2, bias=False)
+    >>> _ = torch.nn.init.constant_(sign.weight[:1], -1.0), torch.nn.init.constant_(sign.weight[1:], 1.0)
+    >>> outcomes = evaluate(sign, [PGD(Linf(0.5), box=None, steps=5)], x, y, np.random.default_rng(0))
+    >>> outcomes.accuracy(), outcomes.union()
+    (1.0, 0.5)
     """
     attacks = _named(attacks)
     if "clean" in attacks:

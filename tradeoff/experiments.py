@@ -53,6 +53,9 @@ class Experiment:
     `batch`, `warmup` and what follows `watched` are those of `tradeoff.training.fit`; their defaults suit the embedded
     digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing; others
     with weights drawn from the seed.
+
+    >>> EXPERIMENTS["digits-linf"].combine, Experiment("digits", epochs=2, seed=1).model
+    ('avg', 'small_cnn')
     """
 
     data: str
@@ -193,6 +196,10 @@ def train(
 
     Raises ValueError when the folder holds another experiment, and for bad input before any step, and OSError when
     another process trains there.
+
+    >>> train(Experiment("digits", model="smal_cnn"))  # what is wrong is said before any work
+    Traceback (most recent call last):
+    ValueError: unknown model 'smal_cnn', did you mean 'small_cnn'? Known: small_cnn, paper_cnn
     """
     with joined(device):
         return _train(experiment, folder, device, label)

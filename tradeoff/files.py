@@ -49,7 +49,7 @@ def read_json(path: str | Path) -> Any:
     """What `write_json` wrote. ValueError for a damaged file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to make it again") from error
 
 

@@ -26,10 +26,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from tradeoff.command import add_json, check_json, epilog, put_json
 from tradeoff.conflicts import Conflicts, balls_of, find_conflicts, meeting_point, pairs_of
 from tradeoff.cover import vertex_cover
 from tradeoff.data import LOADERS, Images, load
-from tradeoff.files import check_target, write_json
 from tradeoff.perturbations import Union, parse
 from tradeoff.perturbations.lp import TOLERANCE
 from tradeoff.progress import progress_bar
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m tradeoff.limits",
         description="The error that no classifier avoids on real data, at a common scale of all radii, in percent.",
-        epilog="example: python -m tradeoff.limits --data digits --scales 0.8,1,1.2",
+        epilog=epilog("python -m tradeoff.limits --data digits --scales 0.8,1,1.2"),
     )
     parser.add_argument("--data", default="digits", metavar="|".join(LOADERS), help="data set (default: digits)")
     parser.add_argument("--split", metavar="train|test|all", help="default: test; all of the digits")
@@ -176,15 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--sets", metavar="TEXT", help="linf, l2 and l1 balls, as 'linf:0.3 | l2:2' (default: the paper's)"
     )
     parser.add_argument("--scales", metavar="C,C,...|START:STOP:STEP", help="common scales of the radii")
-    parser.add_argument("--out", metavar="FILE", help="also write the results to FILE, as JSON")
+    add_json(parser, "--out")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--run", metavar="DIR", help="folder of finished tiles, from which an interrupted command goes on"
     )
     options = parser.parse_args(arguments)
     try:
-        if options.out:
-            check_target(options.out, options.force)
+        check_json(options.json, options.force)
         sets, scales = DEFAULTS.get(options.data, DEFAULTS["digits"])
         sets, scales = parse(options.sets or sets), parse_scales(options.scales or scales)
         split = options.split or ("all" if options.data == "digits" else "test")
@@ -200,10 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     about = provenance(split=split, seconds=round(time.perf_counter() - began, 1), peak_memory_mib=_peak_memory())
+    lines = sys.stderr if options.json == "-" else sys.stdout  # standard output is then the JSON alone
     print(f"{images.source}, {split} split, {len(images):,} examples, {Union(balls_of(sets))} times the scale:\n"
-          f"least error of any classifier, in percent\n{_table(result)}")  # fmt: skip
-    if options.out:
-        write_json(options.out, {"provenance": about, **result})
+          f"least error of any classifier, in percent\n{_table(result)}", file=lines)  # fmt: skip
+    put_json(options.json, {"provenance": about, **result})
     return 0
 
 

@@ -189,7 +189,10 @@ class Outcomes:
         try:
             with np.load(content, allow_pickle=False) as arrays:
                 cells = arrays["cells"] if "cells" in arrays else arrays["correct"][None]  # once, all was tried
-                correct, *tried = np.unpackbits(cells, axis=1, count=int(arrays["n"])).astype(bool)
+                n = int(arrays["n"])
+                if -(-n // 8) != cells.shape[1]:  # before anything is made that is n long
+                    raise ValueError(f"{n} examples do not take {cells.shape[1]} bytes")
+                correct, *tried = np.unpackbits(cells, axis=1, count=n).astype(bool)
         except Exception as error:  # a damaged zip file has a dozen ways to fail
             raise ValueError(f"{matrix} is damaged ({error}): delete it to evaluate again") from error
         try:

@@ -35,7 +35,9 @@ def _command() -> str:
     if sys.argv[0] in ("", "-", "-c") or (module and module.name == "ipykernel_launcher"):
         return _call()  # typed in: no file has the program
     name = module.name.removesuffix(".__main__") if module else None
-    program = f"python -m {name}" if name else f"python {Path(sys.argv[0]).name}"
+    script = Path(sys.argv[0]).name
+    script = script if script == "tradeoff" else f"python {script}"  # the console script
+    program = f"python -m {name}" if name else script
     return " ".join([program, *map(shlex.quote, sys.argv[1:])])
 
 

@@ -72,11 +72,16 @@ def read(name: str, runs: Path | None = None) -> Record:
     """The run in the folder `runs`, by default the committed one. ValueError for a damaged file."""
     folder = (RUNS if runs is None else Path(runs)) / name
     declared, log = folder / "experiment.json", folder / "log.jsonl"
-    experiment = read_json(declared)["experiment"] if declared.exists() else ""
+    record = read_json(declared) if declared.exists() else {"experiment": ""}
+    experiment = record.get("experiment") if isinstance(record, dict) else None
+    if not isinstance(experiment, str):
+        raise ValueError(f"{declared} is damaged (it names no experiment): delete it to make it again")
     try:
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         records = tuple(json.loads(line) for line in lines)
-    except ValueError as error:
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError("a line is no record of an epoch")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{log} is damaged ({error}): delete it to make it again") from error
     found: dict[str, Outcomes] = {}
     for path in folder.glob("*-*/outcomes.json"):
@@ -86,6 +91,13 @@ def read(name: str, runs: Path | None = None) -> Record:
             if suite not in found or len(outcomes.correct) > len(found[suite].correct):
                 found[suite] = outcomes
     return Record(name, folder, experiment, records, found)
+
+
+def folder_of_runs(text: str) -> Path:
+    """The folder that a command's --runs names. ValueError unless it is one."""
+    if not Path(text).is_dir():
+        raise ValueError(f"{text} is not a folder: give that of the runs")
+    return Path(text)
 
 
 def read_all(names: Iterable[str], runs: Path | None = None) -> dict[str, Record]:

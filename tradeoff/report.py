@@ -1,7 +1,6 @@
 """The report on a model: accuracies between certified and attacked, what each attack added, a picture and a verdict."""
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from tradeoff.attacks.ascent import Box, check_count, evaluating
 from tradeoff.attacks.suites import SUITES, suite
 from tradeoff.cells import check_same_task
 from tradeoff.certification import certify
+from tradeoff.command import add_json, check_json, epilog, put_json
 from tradeoff.data import Images
 from tradeoff.evaluation import check_steady, check_task, describe_task, device_of, evaluate
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     status = 2
     try:
+        check_json(options.json, options.force)
         request = _prepare(options)
         status = 1
         outcomes, report = _make(request, options)
@@ -48,10 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return status
-    if options.json:
-        print(json.dumps(report, indent=1, ensure_ascii=False))
-    else:
+    if options.json != "-":
         print(f"\n{_text(report, 'txt')}\n{_prose(report)}\nwritten to {request.out}")
+    put_json(options.json, report)
     return 0
 
 
@@ -60,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tradeoff.evaluate",
         description="Attack a model under several sets of perturbations and write the outcome matrix, tables, a "
         "picture and a verdict. An interrupted command goes on where it was.",
-        epilog="example: python -m tradeoff.evaluate --entry my_model:load --data digits --sets paper_mnist",
+        epilog=epilog(
+            "python -m tradeoff.evaluate --entry my_model:load --data digits --sets paper_mnist",
+            "the report cannot be made",
+        ),  # fmt: skip
     )
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument("--checkpoint", metavar="FILE", help="weights that our training wrote (safetensors)")
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of the report (default: out/evaluation)")  # fmt: skip
     parser.add_argument("--run", metavar="DIR", help="folder of the finished cells (default: OUT/run)")
     parser.add_argument("--force", action="store_true", help="replace the report and the cells that are there")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
+    add_json(parser)
     return parser
 
 

@@ -48,8 +48,11 @@ def _header(path: Path) -> dict:
     """What training wrote beside the weights."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["about"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            about = json.loads(file.metadata()["about"])
+        if not isinstance(about.get("experiment", ""), str):
+            raise ValueError("what it says of its experiment is no text")
+        return about
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a whole safetensors file of our training ({first_line(error)}): "
             "correct the path, or build the model in a function of your own and give --entry"
@@ -108,7 +111,7 @@ def _from_file(path: Path) -> Images:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file: correct the path")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
     except Exception as error:  # a damaged zip file has a dozen ways to fail
         raise ValueError(f"{path} cannot be read ({first_line(error)}): it must hold an array x of floats and an array "

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tradeoff.command import epilog
 from tradeoff.figures import FIGURES, PRESETS, figure_module
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.names import lookup
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tradeoff.figures",
         description="Compute and draw the figures: a PDF, a PNG and a JSON with the numbers and their provenance each. "
         "Models that a figure needs are trained when missing, and an interrupted command goes on where it was.",
-        epilog="example: python -m tradeoff.figures thm1 mnist_tradeoff --out out",
+        epilog=epilog("python -m tradeoff.figures thm1 mnist_tradeoff --out out", "a figure cannot be made"),
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to make (default: all)")
     parser.add_argument("--list", action="store_true", help="list the figures and exit")

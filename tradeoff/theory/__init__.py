@@ -16,7 +16,7 @@ from tradeoff.theory.theorems import (
     thm2_linf_rt,
 )
 
-THEOREMS = {
+THEOREMS: dict[str, Theorem] = {
     t.THEOREM.name: t.THEOREM
     for t in (
         thm1_linf_l1,

@@ -1,14 +1,12 @@
 """python -m tradeoff.theory: run the checks of the theorems, a line each."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from inspect import signature
-from pathlib import Path
 from time import perf_counter
 
-from tradeoff.files import check_target, write_json
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.theory import THEOREMS, Evidence, Theorem
@@ -16,17 +14,21 @@ from tradeoff.theory import THEOREMS, Evidence, Theorem
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every check holds, 1 if one does not; a wrong request ends with a line on standard error and status 2."""
-    parser = argparse.ArgumentParser("python -m tradeoff.theory", description="Check the theorems, by every route.")
+    parser = argparse.ArgumentParser(
+        "python -m tradeoff.theory",
+        description="Check the theorems, by every route.",
+        epilog=epilog("python -m tradeoff.theory thm1-linf-l1", "a check does not hold"),
+    )
     parser.add_argument("names", metavar="NAME", nargs="*", help="theorems to check (default: all)")
     parser.add_argument("--thorough", action="store_true", help="also run the checks that take minutes")
     parser.add_argument("--list", action="store_true", help="print the theorems and check nothing")
-    parser.add_argument("--json", metavar="FILE", help="also write a report to FILE, or to standard output for -")
+    add_json(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
     try:
         theorems = [lookup(THEOREMS, name, "theorem") for name in dict.fromkeys(options.names or THEOREMS)]
-        if not options.list and options.json not in (None, "-"):
-            check_target(Path(options.json), options.force)
+        if not options.list:
+            check_json(options.json, options.force)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -39,10 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = [_check(theorem, options.thorough, lines) for theorem in theorems]
     holds = all(check["holds"] for result in results for check in result["checks"])
     report = {"holds": holds, "theorems": results, "provenance": provenance(seconds=perf_counter() - start)}
-    if options.json == "-":
-        print(json.dumps(report, indent=1, ensure_ascii=False))
-    elif options.json:
-        write_json(options.json, report)
+    put_json(options.json, report)
     return 0 if holds else 1
 
 
@@ -88,4 +87,4 @@ def _meaning(evidence: Evidence) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

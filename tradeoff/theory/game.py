@@ -49,6 +49,9 @@ class GameValue:
     where x_0 = y (first) or -y (second), exactly if yT is below it. One row for each set of "average", else one row in
     all. On D_G thresholds = (c, t): the classifier answers +1 iff c x_0 + T > t, or x_0 > 0
     if c is infinite. `classifier` turns either into a rule.
+
+    >>> game_value(BernoulliFeature(alpha=2, d=100, p0=0.9), [Linf(0)])  # without noise: the Bayes risk
+    GameValue(value=0.01220..., thresholds=(((-0.5493..., 0.5493...), (-0.5493..., 0.5493...)),))
     """
 
     value: float
