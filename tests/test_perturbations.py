@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import interpolate, ndimage, optimize
@@ -262,6 +262,7 @@ FLOATS = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
     eps=st.floats(1e-6, 1e6),
     room=st.floats(0, 1e6),
 )
+@example(z=np.array([[28.0]]), p=1.0, eps=1e-6, room=14.0)  # an excess that stands still
 def test_projection_laws_hold_for_any_numbers(z, p, eps, room):
     S = Lp(p, eps)
     bound = np.full_like(z, room)

@@ -7,17 +7,33 @@ from tradeoff.attacks import (
     SLIDE,
     AffineAttack,
     CoordinateBeam,
+    Flips,
     GridSearch,
     RandomSearch,
     Softened,
     Square,
+    StraightThrough,
 )
 from tradeoff.certification import certify
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS, Experiment, train
 from tradeoff.masking import masking_report
 from tradeoff.outcomes import Outcomes
-from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Swap, Union, parse
+from tradeoff.perturbations import (
+    L1,
+    L2,
+    PRESETS,
+    Affine,
+    BrightnessContrast,
+    Elastic,
+    GaussianBlur,
+    Linf,
+    Lp,
+    RotationTranslation,
+    Swap,
+    Union,
+    parse,
+)
 from tradeoff.theory import (
     THEOREMS,
     BernoulliFeature,
@@ -38,6 +54,9 @@ __all__ = [
     "L2",
     "PRESETS",
     "Affine",
+    "BrightnessContrast",
+    "Elastic",
+    "GaussianBlur",
     "Linf",
     "Lp",
     "RotationTranslation",
@@ -61,10 +80,12 @@ __all__ = [
     "SLIDE",
     "AffineAttack",
     "CoordinateBeam",
+    "Flips",
     "GridSearch",
     "RandomSearch",
     "Softened",
     "Square",
+    "StraightThrough",
     "Outcomes",
     "evaluate",
     "masking_report",

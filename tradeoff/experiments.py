@@ -199,7 +199,7 @@ def train(
 
     >>> train(Experiment("digits", model="smal_cnn"))  # what is wrong is said before any work
     Traceback (most recent call last):
-    ValueError: unknown model 'smal_cnn', did you mean 'small_cnn'? Known: small_cnn, paper_cnn
+    ValueError: unknown model 'smal_cnn', did you mean 'small_cnn'? Known: ...
     """
     with joined(device):
         return _train(experiment, folder, device, label)

@@ -354,7 +354,8 @@ def _level(shrink, excess, over: np.ndarray, low: np.ndarray, level: np.ndarray,
             break
         above = over > 0
         low, high = np.where(above, level, low), np.where(above, high, level)
-        new = level + over * (level - last) / (before - over + 1e-300)
+        with np.errstate(over="ignore"):  # where the excess stands still: then by bisection
+            new = level + over * (level - last) / (before - over + 1e-300)
         outside = (new <= low) | (new >= high)
         if outside.any():
             new = np.where(outside, (low + high) / 2, new)
