@@ -652,7 +652,7 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: MSD((Linf(0.1), RT)), "attacks an lp ball, not rt:2px,30deg"),
         (lambda: MSD((Linf(0.1), L1(1)), quantile=101), "quantile is 101"),
         (lambda: MSD((Linf(0.1), L1(65)))(LINEAR, X, Y, rng()), "l1:65 is larger than the whole box"),
-        (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be softened"),
+        (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be replaced"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named_before_any_step(call, message):

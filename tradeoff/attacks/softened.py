@@ -8,11 +8,11 @@ from torch.overrides import TorchFunctionMode
 
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
-from tradeoff.attacks.ascent import Box, Model, evaluating
+from tradeoff.attacks.ascent import Model
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
-from tradeoff.perturbations import Affine, Lp, Union
+from tradeoff.attacks.slopes import OtherSlopes
 
 BENT = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu clamp clip clamp_min clamp_max hardtanh hardsigmoid hardswish "
@@ -21,7 +21,7 @@ BENT = frozenset(
 
 
 @dataclass(frozen=True)
-class Softened:
+class Softened(OtherSlopes):
     """An attack that follows the gradients of `softened(model)`.
 
     Networks trained on linf noise threshold their input, so their own gradients vanish where l1 and l2 noise would have
@@ -37,25 +37,10 @@ class Softened:
     tensor([0])
     """
 
-    attack: PGD | SLIDE | APGD | MSD | AffineAttack
+    follows = (PGD, SLIDE, APGD, MSD, AffineAttack)
 
-    def __post_init__(self):
-        if not isinstance(self.attack, PGD | SLIDE | APGD | MSD | AffineAttack):
-            raise ValueError(f"{self.attack} follows no gradient of its own that could be softened: give PGD, SLIDE, "
-                             "APGD, MSD or AffineAttack")  # fmt: skip
-
-    @property
-    def S(self) -> Lp | Union | Affine:
-        return self.attack.S
-
-    @property
-    def box(self) -> Box:
-        return self.attack.box
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
-        """The worst points found, shape, dtype and device of x."""
-        with evaluating(model):
-            return self.attack(softened(model), x, y, rng)
+    def stand_in(self, model: Model) -> Model:
+        return softened(model)
 
 
 def softened(model: Model) -> Model:

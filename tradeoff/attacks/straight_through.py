@@ -7,18 +7,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from tradeoff.attacks.apgd import APGD
-from tradeoff.attacks.ascent import Box, Model, evaluating
+from tradeoff.attacks.ascent import Model
 from tradeoff.attacks.beam import CoordinateBeam
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
-from tradeoff.perturbations import Lp, Union
+from tradeoff.attacks.slopes import OtherSlopes
 
 CLAMPS = frozenset("clamp clip clamp_min clamp_max hardtanh relu6".split())
 
 
 @dataclass(frozen=True)
-class StraightThrough:
+class StraightThrough(OtherSlopes):
     """An attack that follows the gradients of `straight_through(model)`.
 
     Behind a front end that clamps (`tradeoff.models.DeadZone`) a black or white pixel has no gradient of its own; this
@@ -34,25 +34,10 @@ class StraightThrough:
     tensor([0])
     """
 
-    attack: PGD | SLIDE | APGD | MSD | CoordinateBeam
+    follows = (PGD, SLIDE, APGD, MSD, CoordinateBeam)
 
-    def __post_init__(self):
-        if not isinstance(self.attack, PGD | SLIDE | APGD | MSD | CoordinateBeam):
-            raise ValueError(f"{self.attack} follows no gradient of its own: give PGD, SLIDE, APGD, MSD or "
-                             "CoordinateBeam")  # fmt: skip
-
-    @property
-    def S(self) -> Lp | Union:
-        return self.attack.S
-
-    @property
-    def box(self) -> Box:
-        return self.attack.box
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
-        """The worst points found, shape, dtype and device of x."""
-        with evaluating(model):
-            return self.attack(straight_through(model), x, y, rng)
+    def stand_in(self, model: Model) -> Model:
+        return straight_through(model)
 
 
 def straight_through(model: Model) -> Model:
