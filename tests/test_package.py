@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import tradeoff
+from tradeoff import transfer
+from tradeoff.names import lookup
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,3 +119,17 @@ def test_what_is_built_installs_and_works(kind, tmp_path):
     subprocess.run([python, "-c", SMOKE], cwd=tmp_path, check=True, timeout=120)
     listed = subprocess.run([python, "-m", "tradeoff"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "limits" in listed.stdout and (target / "bin" / "tradeoff").exists()
+
+
+def test_an_error_names_all_that_is_known_or_the_nearest():
+    few, many = {f"a{k}": k for k in range(30)}, {f"a{k}": k for k in range(31)} | {"other": 0}
+    for table, known in ((few, 30), (many, 31)):
+        with pytest.raises(ValueError, match="unknown thing 'a1x', did you mean 'a1'") as error:
+            lookup(table, "a1x", "thing")
+        assert len(str(error.value).split("Known: ")[1].split(", ")) == known
+    assert str(error.value).endswith(", …") and "other" not in str(error.value)
+
+
+def test_transfer_refuses_a_folder_that_is_not_there(tmp_path, capsys):
+    assert transfer.main(["--runs", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/none is not a folder: give that of the runs\n"

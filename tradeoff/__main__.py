@@ -18,6 +18,7 @@ COMMANDS = {
     "limits": ("limits", "the error that no classifier avoids on real data"),
     "comparison": ("comparison", "the paper's MNIST tables beside ours"),
     "claims": ("claims", "the paper's claims on MNIST, tested"),
+    "transfer": ("transfer", "what robustness to one noise is worth against others"),
     "costs": ("costs", "what trainings and evaluations have cost"),
 }
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
+SHOWN = 30  # names in an error, of more the nearest
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
@@ -18,4 +19,5 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
         return table[name]
     near = get_close_matches(str(name), table, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(table)}")
+    known = list(table) if len(table) <= SHOWN else get_close_matches(str(name), table, n=SHOWN, cutoff=0.0) + ["…"]
+    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

@@ -93,7 +93,7 @@ def read(name: str, runs: Path | None = None) -> Record:
     return Record(name, folder, experiment, records, found)
 
 
-def folder_of_runs(text: str) -> Path:
+def folder_of_runs(text: str | Path) -> Path:
     """The folder that a command's --runs names. ValueError unless it is one."""
     if not Path(text).is_dir():
         raise ValueError(f"{text} is not a folder: give that of the runs")

@@ -20,10 +20,11 @@ from scipy.stats import spearmanr
 from tradeoff import tables
 from tradeoff.attacks import MSD, Softened
 from tradeoff.attacks.ascent import check_count
+from tradeoff.command import epilog
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.perturbations import PRESETS, Lp
-from tradeoff.records import RUNS, Record, read_all
+from tradeoff.records import RUNS, Record, folder_of_runs, read_all
 from tradeoff.theory.theorems.hull import hull_radius
 
 SETS = PRESETS["transfer_mnist"].sets
@@ -158,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tradeoff.transfer",
         description="What robustness to one set is worth against another: a table of accuracies, trained-on × "
         "tested-on, from results that are there, and how well geometry predicts those under lp noise.",
-        epilog="example: python -m tradeoff.transfer --runs out/runs --make 500",
+        epilog=epilog("python -m tradeoff.transfer --runs out/runs --make 500"),
     )
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
     parser.add_argument("--make", type=int, metavar="N", help="first train what is missing, and attack it on the first "
@@ -173,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
             for run in TRAINED.values():
                 for job in missing(jobs_of(run, runs, "transfer", options.make, options.device, progress=True)):
                     job()
-        records = read_all([*TRAINED.values(), *PREDICTED], runs)
+        records = read_all([*TRAINED.values(), *PREDICTED], folder_of_runs(runs))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
