@@ -37,7 +37,7 @@ from tradeoff.training import fit, load_weights, save_weights
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
 
 
-_LIGHT = {"model": "small_resnet", "epochs": 10, "batch": 100, "memory_format": "channels_last"}  # of CIFAR-10
+_LIGHT = {"model": "small_resnet", "epochs": 6, "batch": 100, "memory_format": "channels_last"}  # of CIFAR-10
 # Fields that runs of before do not have.
 _LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "start")
 
