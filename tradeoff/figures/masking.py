@@ -132,4 +132,4 @@ def _lines(ax, panel: dict) -> None:
         ax.plot(panel["line"], values, dash, color=colour, label=name)
     ax.axhline(0, color="black", lw=0.6, ls=":")
     ax.set(xlabel="share of the way", ylabel="margin", xlim=(0, 1))
-    ax.legend(loc="best", fontsize=6.5)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.7), fontsize=6.5)
