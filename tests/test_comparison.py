@@ -220,17 +220,12 @@ def test_tables_from_the_command_line(tmp_path, capsys):
     out = tmp_path / "out"
     assert comparison.main(["lp", "--runs", str(tmp_path / "runs"), "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == [
-        "mnist-lp.json",
-        "mnist-lp.md",
-        "mnist-lp.tex",
-        "mnist-lp.txt",
-    ]
+    assert sorted(path.name for path in out.iterdir()) == ["lp.json", "lp.md", "lp.tex", "lp.txt"]
     line = next(line for line in shown.splitlines() if line.startswith("max") and " union " in line)
     assert "52.4" in line and "42.1" in line and "51.0 [50.0, 52.0]" in line and "10.0 [10.0, 10.0]" in line
     assert "−40.0" in line and "under l1 alone" in line
     union = Paired.of(strong.standing(*LP), weak.standing(*LP))
-    kept = json.loads((out / "mnist-lp.json").read_text())["rows"]
+    kept = json.loads((out / "lp.json").read_text())["rows"]
     row = next(row for row in kept if (row["model"], row["set"]) == ("max", "union"))
     assert row["difference"] == pytest.approx(union.difference) and row["interval"][1] < 0
     assert comparison.main(["pl", "--runs", str(tmp_path)]) == 2 and "did you mean 'lp'" in capsys.readouterr().err

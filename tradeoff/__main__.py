@@ -16,7 +16,7 @@ COMMANDS = {
     "experiments": ("campaign", "train and attack many networks, here or on a cluster"),
     "evaluate": ("report", "attack your own model and report what it holds"),
     "limits": ("limits", "the error that no classifier avoids on real data"),
-    "comparison": ("comparison", "the paper's MNIST tables beside ours"),
+    "comparison": ("comparison", "the paper's tables beside ours"),
     "claims": ("claims", "the paper's claims on MNIST, tested"),
     "transfer": ("transfer", "what robustness to one noise is worth against others"),
     "costs": ("costs", "what trainings and evaluations have cost"),

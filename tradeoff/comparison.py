@@ -1,4 +1,4 @@
-"""python -m tradeoff.comparison: the paper's MNIST tables beside ours, from committed results alone.
+"""python -m tradeoff.comparison: the paper's tables beside ours, from committed results alone.
 
 A row is a model under a set. Ours stands there twice, under the suite that attacks as the paper did and under the
 strong one, each with what the attack cost; what is not there is a gap, "–". The last column says why numbers differ,
@@ -51,12 +51,23 @@ class Comparison:
         return tuple(run for model in self.models for run in model.runs)
 
 
-def _model(name: str, seeds: int = 1, label: str | None = None, published: str | None = None) -> Model:
-    runs = (f"mnist-{name}", *(f"mnist-{name}-s{seed}" for seed in range(1, seeds)))
+def _model(
+    name: str, seeds: int = 1, label: str | None = None, published: str | None = None, data: str = "mnist"
+) -> Model:
+    runs = (f"{data}-{name}", *(f"{data}-{name}-s{seed}" for seed in range(1, seeds)))
     return Model(label or name, published or name, runs)
 
 
-SHORT = {"paper": "the paper", "paper-rt": "the paper", "maini": "Maini et al."}
+def _of_cifar10(other: str) -> Comparison:
+    """The tables of linf noise with one other set."""
+    alone = (_model(name, data="cifar10") for name in ("natural", "linf", other))
+    both = (_model(f"{name}-{other}", label=name, published=name, data="cifar10") for name in ("avg", "max"))
+    title, published = f"CIFAR-10: linf 4/255, {NOISE[other]}", f"paper-cifar10-{other}"
+    return Comparison(title, ("linf", other), (*alone, *both), (published,))
+
+
+NOISE = {"l1": "l1 2000/255", "rt": "rotations and translations"}
+SHORT = {**dict.fromkeys((key for key in PUBLISHED if key.startswith("paper")), "the paper"), "maini": "Maini et al."}
 SUITES = ("paper", "strong")  # the columns that are ours, the weaker first
 COMPARISONS: dict[str, Comparison] = {
     "lp": Comparison(
@@ -66,7 +77,7 @@ COMPARISONS: dict[str, Comparison] = {
             *(_model(name) for name in ("natural", "linf", "l1", "l2")),
             *(_model(name, seeds=3) for name in ("avg", "max", "msd")),
             *(_model(name) for name in ("e-at", "alternating")),
-            *(_model(f"{name}-apgd", label=f"{name}, against APGD") for name in ("max", "e-at")),
+            _model("e-at-apgd", label="e-at, against APGD"),
             _model("e-at-soft", label="e-at, softened too"),
             _model("linf-then-e-at", label="linf, then e-at"),
             _model("linf-then-e-at-soft", label="linf, then e-at, softened too"),
@@ -83,6 +94,8 @@ COMPARISONS: dict[str, Comparison] = {
         ),
         ("paper-rt",),
     ),
+    "cifar10-lp": _of_cifar10("l1"),
+    "cifar10-rt": _of_cifar10("rt"),
 }
 
 
@@ -361,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 when the tables are there, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.comparison",
-        description="The paper's MNIST tables beside ours, from results that are there; what is missing is a gap.",
+        description="The paper's tables beside ours, from results that are there; what is missing is a gap.",
         epilog=epilog("python -m tradeoff.comparison lp --style md"),
     )
     parser.add_argument("names", nargs="*", metavar="|".join(COMPARISONS), help="tables (default: all)")
@@ -383,7 +396,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, comparison in chosen.items():
             made = [part(comparison, records) for part in (table, training_table, scaling_table)]
             if options.out:
-                _write(make_folder(options.out) / f"mnist-{name}", comparison, records, made)
+                _write(make_folder(options.out) / name, comparison, records, made)
             texts.append("\n\n".join([comparison.title, *(style(*part) for part in made), *notes(comparison)]) + "\n")
             data[name] = as_data(comparison, records)
     except (ValueError, OSError) as error:
