@@ -14,7 +14,8 @@ from tradeoff.records import read_all
 
 _ROWS = ("clean", "linf", "l1", "l2", "union")
 QUICK = {"runs": {"avg": "mnist-avg", "max": "mnist-max", "MSD": "mnist-msd", "E-AT": "mnist-e-at",
-                  "alternating": "mnist-alternating", "E-AT, against APGD": "mnist-e-at-apgd", "E-AT, softened too": "mnist-e-at-soft"},
+                  "alternating": "mnist-alternating", "E-AT, against APGD": "mnist-e-at-apgd",
+                  "E-AT, softened too": "mnist-e-at-soft"},
          "specialists": {"linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"}}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 
