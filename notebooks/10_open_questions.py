@@ -21,14 +21,13 @@
 
 # %%
 # %matplotlib inline
-import numpy as np
 from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 
 from tradeoff import tables, transfer
 from tradeoff.comparison import COMPARISONS, cheapest, rows, scaling_table, strategies
 from tradeoff.figures import figure_module
-from tradeoff.figures.style import COLOURS, LABELS, PAGE, paper_style
+from tradeoff.figures.style import COLOURS, PAGE, paper_style
 from tradeoff.published import PUBLISHED
 from tradeoff.records import read_all
 from tradeoff.tables import percent
@@ -53,22 +52,14 @@ display(Markdown(tables.markdown(*transfer.table(records))))
 # Can one tell without training? For $\ell_p$ noise geometry makes a prediction. A *linear* classifier that is robust to
 # several sets is robust to their hull, and the largest ball in the hull of an $\ell_\infty$ and an $\ell_1$ ball is
 # known in closed form (notebook 04, and `tradeoff.theory`). Networks are not linear. If the prediction tells anything
-# of them all the same, then noise of which a larger part lies in the hull should break them less often.
+# of them all the same, then noise of which a larger part lies in the hull should break them less often. In the right
+# panel above, the points should rise.
 
 # %%
 found = transfer.prediction(records, transfer.PREDICTED)
 if found:
     low, high = found.interval
     print(f"rank correlation {found.correlation:.2f} (95 % interval {low:.2f} to {high:.2f}), {len(found.cells)} cells")
-    with paper_style():
-        figure, ax = plt.subplots(figsize=(PAGE / 2, 2.4))
-        for run in dict.fromkeys(cell[0] for cell in found.cells):
-            x, y = np.array([cell[2:] for cell in found.cells if cell[0] == run]).T
-            label = LABELS.get(run.removeprefix("mnist-"), run.removeprefix("mnist-"))
-            ax.plot(x, 100 * y, "os^Dv"[transfer.PREDICTED.index(run)], ms=5, label=label)
-        ax.set(xscale="log", xlabel="radius that lies in the hull, of the set's", ylabel="accuracy (%)", ylim=(-3, 100))
-        figure.legend(loc="outside right upper")
-        display(figure)
 
 # %% [markdown]
 # ## 2. Does it scale?
@@ -91,9 +82,9 @@ for name in ("lp", "cifar10-lp"):
             print(f"{compared.title}, {suite}: –")
             continue
         near, best = pair
+        print(f"{compared.title}, {suite}: the best is {best.label} ({percent(getattr(best, by))} %)")
         print(
-            f"{compared.title}, {suite}: the best is {best.label} ({percent(getattr(best, by))} %), the cheapest within "
-            f"two points {near.label} ({percent(getattr(near, by))} %, {near.passes / 1e6:.1f} million passes)"
+            f"    within two points: {near.label} ({percent(getattr(near, by))} %, {near.passes / 1e6:.1f} million passes)"
         )
 
 # %% [markdown]
