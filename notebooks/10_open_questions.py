@@ -82,10 +82,8 @@ for name in ("lp", "cifar10-lp"):
             print(f"{compared.title}, {suite}: –")
             continue
         near, best = pair
-        print(f"{compared.title}, {suite}: the best is {best.label} ({percent(getattr(best, by))} %)")
-        print(
-            f"    within two points: {near.label} ({percent(getattr(near, by))} %, {near.passes / 1e6:.1f} million passes)"
-        )
+        print(f"{compared.title}, {suite}: the best is {best.label} ({percent(getattr(best, by))} %), and near it")
+        print(f"    the cheapest {near.label} ({percent(getattr(near, by))} %, {near.passes / 1e6:.1f} million passes)")
 
 # %% [markdown]
 # The answer depends on who asks. Watched by short attacks, many strategies are close to each other, and the cheap ones

@@ -1,4 +1,4 @@
-"""python -m tradeoff.claims: what the paper claims of networks on MNIST, held against committed outcomes.
+"""python -m tradeoff.claims: what the paper claims of networks, held against committed outcomes.
 
 Every claim is that some share is larger than a bound: of examples on which two models, or two adversaries, end
 differently, those that are the first's (McNemar's exact test: more than half); or of examples that withstood attacks by
@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,45 +163,56 @@ def under_first(outcomes: Outcomes, name: str, how: str) -> np.ndarray:
 # ---- the claims
 
 
+# Data, the sets that an adversary has the choice of, and the networks that were trained on all of them.
+FAMILIES = (
+    ("mnist", LP, ("avg", "max", "msd")),
+    ("mnist", ("linf", "rt"), ("avg-rt", "max-rt")),
+    ("cifar10", ("linf", "l1"), ("avg-l1", "max-l1")),
+    ("cifar10", ("linf", "rt"), ("avg-rt", "max-rt")),
+)
+
+
+def _named(data: str, model: str) -> str:
+    return model if data == "mnist" else f"{data}-{model}"
+
+
 def _own_set(suite: str) -> Iterator[Claim]:
-    trained = [(S, multi, f"mnist-{S}", f"mnist-{multi}") for S in LP for multi in ("avg", "max", "msd")]
-    trained += [("rt", multi, "mnist-rt", f"mnist-{multi}-rt") for multi in ("avg", "max")]
-    for S, multi, specialist, other in trained:
-        yield Claim(f"{suite}: {S} above {other.removeprefix('mnist-')} on {S}", "own set",
-                    f"The network trained on {S} alone withstands {S} more often than {multi}.",
-                    ((specialist, suite), (other, suite)),
-                    lambda a, b, S=S: difference(standing(a, S), standing(b, S)))  # fmt: skip
+    for data, sets, multis in FAMILIES:
+        # The network trained on linf noise is compared where all sets are lp balls.
+        for S, multi in product(sets if "rt" not in sets else ("rt",), multis):
+            yield Claim(f"{suite}: {_named(data, S)} above {_named(data, multi)} on {S}", "own set",
+                        f"The network trained on {S} alone withstands {S} more often than {multi}.",
+                        ((f"{data}-{S}", suite), (f"{data}-{multi}", suite)),
+                        lambda a, b, S=S: difference(standing(a, S), standing(b, S)))  # fmt: skip
 
 
 def _union_below(suite: str) -> Iterator[Claim]:
-    for multi in ("avg", "max", "msd", "avg-rt", "max-rt"):
-        sets = ("linf", "rt") if multi.endswith("-rt") else LP
-        yield Claim(f"{suite}: union of {multi} below its sets", "union below sets",
-                    f"{multi} withstands the union less often than the weakest of its sets.",
-                    ((f"mnist-{multi}", suite),),
-                    lambda a, sets=sets: difference(
-                        min((standing(a, S) for S in sets), key=np.sum), standing(a, *sets)))  # fmt: skip
+    for data, sets, multis in FAMILIES:
+        for multi in multis:
+            yield Claim(f"{suite}: union of {_named(data, multi)} below its sets", "union below sets",
+                        f"{multi} withstands the union less often than the weakest of its sets.",
+                        ((f"{data}-{multi}", suite),),
+                        lambda a, sets=sets: difference(
+                            min((standing(a, S) for S in sets), key=np.sum), standing(a, *sets)))  # fmt: skip
 
 
 def _union_above(suite: str) -> Iterator[Claim]:
-    for multi in ("avg", "max", "msd", "avg-rt", "max-rt"):
-        sets = ("linf", "rt") if multi.endswith("-rt") else LP
+    for data, sets, multis in FAMILIES:
         # One by one, hence the best of them too.
-        for S in ("rt",) if multi.endswith("-rt") else LP:
-            yield Claim(f"{suite}: union of {multi} above that of {S}", "union above specialists",
+        for multi, S in product(multis, sets if "rt" not in sets else ("rt",)):
+            yield Claim(f"{suite}: union of {_named(data, multi)} above that of {S}", "union above specialists",
                         f"{multi} withstands the union more often than the network trained on {S} alone.",
-                        ((f"mnist-{multi}", suite), (f"mnist-{S}", suite)),
+                        ((f"{data}-{multi}", suite), (f"{data}-{S}", suite)),
                         lambda a, b, sets=sets: difference(standing(a, *sets), standing(b, *sets)))  # fmt: skip
 
 
 def _foreign(suite: str) -> Iterator[Claim]:
-    for S in LP:
-        for other in LP:
-            if S != other:
-                yield Claim(f"{suite}: {S} below {other} on {other}", "foreign sets",
-                            f"On {other}, the network trained on {S} stands less often than that trained on {other}.",
-                            ((f"mnist-{other}", suite), (f"mnist-{S}", suite)),
-                            lambda a, b, S=other: difference(standing(a, S), standing(b, S)))  # fmt: skip
+    for data, sets, _ in FAMILIES:
+        for S, other in permutations(sets if "rt" not in sets else (), 2):
+            yield Claim(f"{suite}: {_named(data, S)} below {other} on {other}", "foreign sets",
+                        f"On {other}, the network trained on {S} stands less often than that trained on {other}.",
+                        ((f"{data}-{other}", suite), (f"{data}-{S}", suite)),
+                        lambda a, b, S=other: difference(standing(a, S), standing(b, S)))  # fmt: skip
 
 
 def _masking() -> Iterator[Claim]:
@@ -316,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 if every claim that can be told holds, or is likely to; 1 if one is open or fails, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.claims",
-        description="The paper's claims on MNIST, held against committed outcomes.",
+        description="The paper's claims, held against committed outcomes.",
         epilog=epilog("python -m tradeoff.claims --json claims.json", "a claim is open or fails"),
     )
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
