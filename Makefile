@@ -18,6 +18,7 @@ test-all: .venv/ready  ## the slow tests as well
 paper-figures: .venv/ready  ## the committed figures, from the runs that `make figures` made
 	rm -rf paper_figures
 	$(BIN)/python -m tradeoff.figures --out paper_figures --runs out/runs
+	$(BIN)/python -m tradeoff.figures --out paper_figures --index
 
 site: .venv/site  ## the site, into out/site; SITE_NOTEBOOKS=off leaves out what the notebooks print and draw
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs out/site

@@ -38,7 +38,7 @@ def write(folder: Path) -> None:
     """All generated pages, in place of those that were there."""
     shutil.rmtree(folder, ignore_errors=True)
     report = theory_report()
-    texts = {"theorems/index": theorems_page(report), "figures": figures_page(), "results": results_page()}
+    texts = {"theorems/index": theorems_page(report), "results": results_page()}
     texts |= {f"theorems/{name}": theorem_page(THEOREMS[name], result) for name, result in report.items()}
     texts |= {f"api/{name}": module_page(name) for name in modules()}
     texts["api/index"] = api_page()
@@ -49,7 +49,7 @@ def write(folder: Path) -> None:
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     for path in notebooks:
         jupytext.write(jupytext.read(path), folder / "notebooks" / f"{path.stem}.ipynb", fmt="ipynb")
-    shutil.copytree(FIGURES, folder / "paper_figures")
+    shutil.copytree(FIGURES, folder / "paper_figures")  # with its index
 
 
 def toctree(names, depth: int = 1) -> str:
@@ -145,11 +145,6 @@ def figure(name: str, folder: str) -> str:
     made = about["provenance"]
     picture = f"```{{figure}} {folder}/{name}.png\n:alt: {about['caption'].splitlines()[0]}\n\n{caption}\n```"
     return f"{picture}\n\n`python -m tradeoff.figures {name}`: of {made['date']}, data: {plain(made['data'])}."
-
-
-def figures_page() -> str:
-    names = sorted(path.stem for path in FIGURES.glob("*.json"))
-    return "\n\n".join(["# Figures", *(f"## {name}\n\n{figure(name, 'paper_figures')}" for name in names)]) + "\n"
 
 
 def results_page() -> str:

@@ -357,7 +357,7 @@ with paper_style():
     display(figure)
 
 # %% [markdown]
-# ## What we learned
+# ## What was learned
 #
 # - The proof of Theorem 1 is one sentence: what $\ell_1$ noise can make of label $+1$, $\ell_\infty$ noise can make of
 #   label $-1$. On a common law the two errors of any function add up to one.
@@ -367,6 +367,8 @@ with paper_style():
 #   as $x_0$ itself.
 # - No norm plays a special role. Two sets exclude each other when their Minkowski sum contains $2\mu$, the way from one
 #   class to the other.
+#
+# *Next*, in notebook 03, the adversary adds nothing to the features. It only moves them.
 #
 # ## Exercise
 #
@@ -389,8 +391,11 @@ with paper_style():
 #
 # ```python
 # from tradeoff.perturbations import L2
+#
 # for eps in (2.0, 2.1, 2.2, np.sqrt(5)):
 #     pair = BernoulliFeature(2, 100, 0.9), BernoulliFeature(2, 100, 0.9999)
-#     print(eps, exclusive(D, (L2(eps),)), [game_value(dist, (L2(eps),)).value for dist in pair])
+#     excluded, least = exclusive(D, (L2(eps),)), [game_value(dist, (L2(eps),)).value for dist in pair]
+#     print(f"radius {eps:.4f}: excluded by the criterion: {excluded}; least risks {least[0]:.4f}, {least[1]:.4f}")
+#     assert excluded == (eps**2 >= 5) == (least[1] == 0.5)
 # ```
 # </details>

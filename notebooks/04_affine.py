@@ -114,7 +114,7 @@ exact = np.array([risks(D, w_0, kappa * D.eta, N) for kappa in kappas])
 with paper_style():
     figure, ax = plt.subplots(figsize=(PAGE * 0.6, 2.6))
     for k, (colour, label) in enumerate(
-        ((COLOURS["union"], "one type, $R_{max}$"), (COLOURS["rt"], r"mixed, $R_{affine}$"))
+        ((COLOURS["union"], "one type, $R_{max}$"), (COLOURS["affine"], r"mixed, $R_{affine}$"))
     ):
         ax.plot(kappas, exact[:, k], color=colour, label=label)
         for kappa in kappas[::2]:
@@ -188,7 +188,7 @@ with paper_style():
     for rule, style, label in ((paper, ":", "the paper's"), (better, "-", "best level")):
         axes[1].contour(x_0, T, rule(mesh_0, mesh_T), levels=[0], colors="black", linestyles=style, linewidths=1)
         axes[1].plot([], [], ls=style, color="black", label=label)
-    axes[1].plot(x_0, [optimal(v) for v in x_0], "-", color=COLOURS["rt"], lw=3, alpha=0.4, label="the game's")
+    axes[1].plot(x_0, [optimal(v) for v in x_0], "-", color=COLOURS["union"], lw=3, alpha=0.5, label="the game's")
     axes[1].text(0, 2.6, "answer $+$", ha="center")
     axes[1].text(-1, -2.7, "answer $-$", ha="center")
     axes[1].set(title="thresholds", xlabel="$x_0$", ylim=(-4, 4))
@@ -223,7 +223,7 @@ with paper_style():
     for at, style in ((0.0, ":"), (flat, "-")):
         curve = [level_rule(t, at, dist.d).robust_risk(dist, sets) for t in levels]
         ax.plot(levels, curve, ls=style, color="black", label=f"flat for {at:.3f}")
-    ax.axhline(game.value, color=COLOURS["rt"], lw=0.9, label="least of any classifier")
+    ax.axhline(game.value, color=COLOURS["union"], lw=0.9, label="least of any classifier")
     ax.plot(1.5, paper.robust_risk(dist, sets), "o", color="black", ms=4)
     ax.set(xlabel="level", ylabel="$R_{max}$")
     ax.legend()
@@ -237,7 +237,7 @@ with paper_style():
 # %%
 affine_gap = figure_module("affine_gap")
 with paper_style():
-    display(affine_gap.draw(affine_gap.compute(**affine_gap.PARAMETERS["quick"])))
+    display(affine_gap.draw(affine_gap.compute(**affine_gap.PARAMETERS["quick"] | {"points": 15})))
 
 # %% [markdown]
 # The checks of the whole appendix, at the stated radii and at nine tenths of them. There $\mu$ is out of the hull.
@@ -300,7 +300,7 @@ for route, evidence in THEOREMS["lp-in-the-hull"].run():
     print(f"lp-in-the-hull {route} {'HOLDS' if evidence.holds else 'FAILS'}")
 
 # %% [markdown]
-# ## What we learned
+# ## What was learned
 #
 # - Against a linear classifier and two balls, mixing gains nothing: the worst shift is linear in the share.
 # - A swap is not divisible. After a cheap one there is budget left, and mixtures win even against a line, sometimes by
@@ -308,6 +308,8 @@ for route, evidence in THEOREMS["lp-in-the-hull"].run():
 # - There are settings where robustness to the union is possible, only for nonlinear classifiers, and robustness to
 #   mixtures is not possible at all. The paper's classifier for them has $R_{max} = 0.3489$; the best has $0.3390$.
 # - Who withstands mixtures of $\ell_1$ and $\ell_\infty$ noise withstands a ball of every $\ell_p$, of a known radius.
+#
+# *Next*, in notebook 05: the least risk that any classifier can have, at all radii.
 #
 # ## Exercise
 #
@@ -322,7 +324,9 @@ for route, evidence in THEOREMS["lp-in-the-hull"].run():
 # ```python
 # for eps_1 in (1.2, 4 / 3, 1.5, 1.6, 1.7, 1.99, 2.01, 2.5, 3, 6):
 #     pair = Linf(dist.alpha / (1 - 1 / eps_1) / np.sqrt(dist.d)), L1(eps_1)
-#     print(f"{eps_1:6.3f} {pair[0].eps + eps_1:6.3f} {game_value(dist, pair, 'union').value:.4f}")
+#     total, least = pair[0].eps + eps_1, game_value(dist, pair, "union").value
+#     print(f"l1 radius {eps_1:.3f}, sum of both {total:.3f}, least R_max {least:.4f}")
+#     assert (least < 0.05) == (total < 2)
 # ```
 #
 # The sum of the radii is printed, too, because it decides. While $\epsilon_1 + \epsilon_\infty < 2$, the two kinds of

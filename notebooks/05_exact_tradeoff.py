@@ -457,7 +457,7 @@ with paper_style():
 # question. And the margin is thin: half as much noise again, and more than a quarter is lost to everybody. And all
 # this is about these images: on the distribution that they come from the least error is, on average, no smaller.
 #
-# ## What we learned
+# ## What was learned
 #
 # - On $\mathcal{D}_B$ every game of $\ell_p$ noise, for every $d$, is a game in a plane, and that one is a finite
 #   program. Half-lines are optimal by Neyman and Pearson and by the Gaussian isoperimetric inequality.
@@ -467,6 +467,8 @@ with paper_style():
 # - One picture shows three regions: robust to mixtures, to the union only, to neither.
 # - On $\mathcal{D}_G$ a half-plane is optimal against mixtures, and is not against the union.
 # - MNIST's test images hardly forbid robustness to the three noise types. Half as much noise again, and they do.
+#
+# *Next*, in notebook 06, the worst noise is no longer known. It has to be found.
 #
 # ## Exercise
 #
@@ -482,7 +484,10 @@ with paper_style():
 # odds = np.linspace(0, 1, 201)
 # games = game_values(D, [sets] * len(odds), weights=np.stack([odds, 1 - odds], axis=1).tolist())
 # best = max(range(len(odds)), key=lambda k: games[k].value)
-# print(odds[best], games[best].value, game_value(D, sets, "union").value)
+# union = game_value(D, sets, "union").value
+# print(f"odds {odds[best]:.3f} on linf: {games[best].value:.4f}")
+# print(f"union: {union:.4f}, {union - games[best].value:.4f} more")
+# assert max(game_value(D, (S,)).value for S in sets) < games[best].value < union
 # ```
 #
 # The best odds put $0.625$ on $\ell_\infty$ noise and force a risk of $0.2033$. To see the input first is worth another

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
 import matplotlib
@@ -131,6 +132,38 @@ def test_runs_can_be_elsewhere_and_shared(toys, tmp_path):
     assert cli.main(["trained", "--out", str(tmp_path / "b"), "--runs", str(runs)]) == 0
     assert files(runs / "tiny") == before and os.listdir(runs) == ["tiny"]
     assert sorted(os.listdir(tmp_path / "b")) == ["trained.json", "trained.pdf", "trained.png"]
+
+
+# The index
+
+
+def test_the_index_shows_every_figure_with_caption_and_command(toys, tmp_path, capsys):
+    assert cli.main(["trained", "toy", "--preset", "full", "--out", str(tmp_path)]) == 0
+    assert cli.main(["--index", "--out", str(tmp_path)]) == 0 and toys.count("toy") == 1
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    first, second = page.index("## toy"), page.index("## trained")
+    for part in ("![Toy figure.](toy.png)", "The caption, ε = 2η.", "`python -m tradeoff.figures toy --preset full`",
+                 "none: theory", "(toy.pdf)", "(toy.json)"):  # fmt: skip
+        assert part in page[first:second]
+    made = json.loads((tmp_path / "toy.json").read_text(encoding="utf-8"))
+    (tmp_path / "more.json").write_text(json.dumps(made | {"caption": "One line."}), encoding="utf-8")
+    assert "**One line.**" in cli.index(tmp_path)[second:]  # what no figure of ours is called comes last
+
+
+@pytest.mark.parametrize("content, message", [(None, "has no figures: make some with"), ("[]", "is not a figure's")])
+def test_an_index_of_no_figures_replaces_nothing(content, message, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    if content:
+        (tmp_path / "x.json").write_text(content)
+    assert message in fails(["--index", "--out", tmp_path], capsys)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_the_committed_index_is_current_and_complete():
+    folder = Path(__file__).parent.parent / "paper_figures"
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert page == cli.index(folder), "python -m tradeoff.figures --index --out paper_figures writes it"
+    assert all(f"\n## {name}\n" in page and (folder / f"{name}.png").exists() for name in FIGURES)
 
 
 # Errors

@@ -1,4 +1,5 @@
-"""Every notebook runs from top to bottom, offline and without a complaint, and only imports, plots and talks."""
+"""Every notebook is a chapter: a question, what was learned, an exercise with a hidden solution. It runs from top to
+bottom, its solution too, offline and without a complaint, and only imports, plots and talks."""
 
 import ast
 import re
@@ -41,6 +42,13 @@ def definitions(source: str) -> list[str]:
     ]
 
 
+def solution(notebook) -> str:
+    """The code of the exercise's solution, which is folded away in the last cell."""
+    (hidden,) = re.findall(r"^<details>\n(.*?)^</details>\Z", notebook.cells[-1].source, re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", hidden, re.MULTILINE | re.DOTALL)
+    return code
+
+
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
@@ -68,14 +76,27 @@ def test_a_notebook_is_a_page(path):
 
 
 @notebooks
+def test_a_notebook_asks_answers_and_leaves_something_to_do(path):
+    """The blank line after the summary is what lets Jupyter and the site render the solution as Markdown."""
+    notebook = jupytext.read(path)
+    question = notebook.cells[0].source.split("\n\n")[1]
+    assert question.startswith("**") and question.endswith("**") and "?" in question
+    headings = re.findall(r"^## (.*)", notebook.cells[-1].source, re.MULTILINE)
+    assert headings[-2:] == ["What was learned", "Exercise"]
+    assert notebook.cells[-1].source.count("<details>\n<summary><b>Solution</b></summary>\n\n") == 1
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(solution(notebook)))), "it checks nothing"
+
+
+@notebooks
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
-    """From top to bottom in an empty folder, without network: no error, no warning, no file left, and a figure."""
+    """From top to bottom in an empty folder, without network, and then the solution: no error, no warning, no file left,
+    and a figure."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine take minutes
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     (tmp_path / "work").mkdir()
     notebook = jupytext.read(path)
-    notebook.cells.insert(0, new_code_cell(OFFLINE))
+    notebook.cells = [new_code_cell(OFFLINE), *notebook.cells, new_code_cell(solution(notebook))]
     resources = {"metadata": {"path": str(tmp_path / "work")}}
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute()  # or it raises
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures to make (default: all)")
     parser.add_argument("--list", action="store_true", help="list the figures and exit")
+    parser.add_argument("--index", action="store_true", help="write OUT/README.md, a page of OUT's figures, and exit")
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the figures (default: out)")
     parser.add_argument("--runs", metavar="DIR", help="folder of trained models and their outcomes (default: OUT/runs)")
     parser.add_argument("--preset", default="quick", metavar="|".join(PRESETS),
@@ -41,6 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     status = 2
     try:
+        if options.index:
+            page = Path(options.out) / "README.md"
+            text = index(page.parent)
+            with write_atomically(page) as file:
+                file.write(text.encode())
+            print(page)
+            return 0
         names, out, results = _prepare(options)
         status = 1
         began = time.perf_counter()
@@ -133,6 +141,30 @@ def make_figure(name: str, preset: str, out: Path, results, force: bool) -> None
                     figure.savefig(file, format=picture.suffix[1:], metadata=metadata)
             plt.close(figure)
     print(f"{name}: {verb} {path.with_suffix('.png')} (.pdf, .json)", flush=True)
+
+
+def index(folder: Path) -> str:
+    """The page of all figures in a folder, as Markdown: picture, caption and command of each, from its JSON.
+
+    ValueError when there are none, or the file of one is not a figure's.
+    """
+    there = {path.stem: read_json(path) for path in folder.glob("*.json")}
+    for name, about in there.items():
+        if not (isinstance(about, dict) and {"caption", "preset", "provenance"} <= about.keys()):
+            raise ValueError(f"{folder / name}.json is not a figure's: --out names a folder of figures")
+    if not there:
+        raise ValueError(f"{folder} has no figures: make some with python -m tradeoff.figures --out {folder}")
+    names = [name for name in FIGURES if name in there]
+    names += sorted(there.keys() - set(names))
+    parts = ["# Figures", "Made by `python -m tradeoff.figures`, each with a PDF and its numbers beside it; this page, "
+             "from these numbers, by `python -m tradeoff.figures --index`."]  # fmt: skip
+    for name in names:
+        about, (title, *rest) = there[name], there[name]["caption"].split("\n", 1)
+        made = about["provenance"]
+        command = f"python -m tradeoff.figures {name}" + f" --preset {about['preset']}" * (about["preset"] != "quick")
+        parts += [f"## {name}", f"![{title}]({name}.png)", f"**{title}**", *(text.strip() for text in rest)]
+        parts += [f"`{command}`, of {made['date']}. Data: {made['data']}. [PDF]({name}.pdf), [numbers]({name}.json)."]
+    return "\n\n".join(parts) + "\n"
 
 
 def _numbers_there(name: str, preset: str, out: Path) -> dict | None:
