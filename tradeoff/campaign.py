@@ -4,7 +4,7 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -44,7 +44,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every job is done, 1 when one failed, 2 for a wrong request, before any work; 130 when interrupted."""
     options = _parser().parse_args(arguments)
     if options.list:
@@ -200,7 +200,7 @@ def _engine(options, jobs: int) -> Engine:
 
 def _report(jobs: list[Training | Evaluation], todo: set[str], ended: Mapping[str, Ended], options) -> None:
     """Every job, as a table and as RUNS/experiments.json."""
-    entries = []
+    entries: list[dict] = []
     for job in jobs:
         state, attempts, seconds, error = "not done" if job.title in todo else "done before", 0, None, None
         if job.title in ended:

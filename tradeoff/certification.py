@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from math import inf, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -184,7 +184,7 @@ class _Affine:
         size = deepcopy(value)
         for parameter in size.parameters():
             parameter.abs_()
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(size, nn.BatchNorm1d | nn.BatchNorm2d):
             size.running_mean.abs_().neg_()
         return cls(value, size, terms, unit)
 
@@ -217,7 +217,7 @@ class _Affine:
         return None
 
     def unpadded(self) -> "_Affine":
-        module = copy(self.value)
+        module: Any = copy(self.value)
         module.padding = 0 if isinstance(module, nn.AvgPool2d) else (0, 0)
         return replace(self, value=module)
 
@@ -312,7 +312,7 @@ def _flat(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
-def _layer(module: nn.Module, unit: float) -> list[Layer]:
+def _layer(module, unit: float) -> list[Layer]:
     """By exact type: a subclass may compute something else."""
     kind = type(module)
     if kind in (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d):
@@ -406,7 +406,9 @@ def _windows(
     return windowed, bounds, _Inputs(cut(inputs.x), inputs.ball, *sides)
 
 
-def _least(form: Tensor, owner: Tensor, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs) -> Tensor:
+def _least(
+    form: Tensor, owner: Tensor, layers: Sequence[Layer | _Windowed], known: Sequence[_Bounds], inputs: _Inputs
+) -> Tensor:
     """A lower bound of <form, output> of the layers over each row's inputs, (rows,)."""
     constant = torch.zeros_like(form.flatten(1)[:, 0])
     for layer, at in zip(reversed(layers), reversed(known[: len(layers)]), strict=True):

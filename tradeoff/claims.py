@@ -10,7 +10,7 @@ above the bound. An attack can miss what breaks an example, and hence a claim is
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
@@ -324,7 +324,7 @@ def as_data(finding: Finding) -> dict:
             "missing": finding.missing, "estimate": estimate}  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every claim that can be told holds, or is likely to; 1 if one is open or fails, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.claims",

@@ -370,7 +370,7 @@ def notes(comparison: Comparison) -> list[str]:
     ]  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when the tables are there, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.comparison",

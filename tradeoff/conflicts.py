@@ -124,7 +124,8 @@ def _candidates(x, y, rows, cols, balls, reach) -> tuple[np.ndarray, np.ndarray]
             allowed = level * span * N <= reach * sum(S.eps * N ** (1 - 1 / S.p) for S in pair)
             possible &= count <= N[allowed].max()  # allowed from 0 up to there: τN is linear, the rest concave
         kept |= possible
-    return np.nonzero(kept & left)
+    i, j = np.nonzero(kept & left)
+    return i, j
 
 
 def _may_conflict(delta, balls, reach) -> np.ndarray:
@@ -212,8 +213,9 @@ def find_conflicts(x: np.ndarray, y: np.ndarray, sets, limit: float, run=None, l
             else:
                 tile = _tile(x, y, rows, cols, balls, limit)
                 if file:
+                    i, j, scales = tile
                     with write_atomically(file) as stream:
-                        np.savez(stream, **dict(zip(("i", "j", "scales"), tile, strict=True)))
+                        np.savez(stream, i=i, j=j, scales=scales)
             done.append(tile)
             if sum(len(part[0]) for part in done) > MOST:
                 raise ValueError(f"more than {MOST:,} conflicts at scales up to {limit:g}: take smaller scales")

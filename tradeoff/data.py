@@ -12,6 +12,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -225,7 +226,7 @@ def _unpack_cifar10(folder: Path) -> None:
 
 # ---- where the files are
 
-LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+LOADERS: dict[str, Callable[..., Images]] = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
 
 
 def _data_folder(folder: str | os.PathLike | None) -> Path:

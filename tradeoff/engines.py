@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from multiprocessing import active_children, get_context
@@ -37,8 +38,11 @@ ATTEMPTS = 3  # of a job whose worker dies, or whose disk or device fails it
 class Job(Protocol):
     """What an engine runs; see above."""
 
-    title: str
-    needs: tuple[str, ...]
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
     def __call__(self) -> object: ...
 
@@ -75,7 +79,7 @@ class Engine(AbstractContextManager):
         self.close()
 
 
-def missing(jobs: Sequence[Job]) -> list[Job]:
+def missing(jobs: Sequence[Job]) -> list:
     """The jobs that are not done, and those that come after one of these: what they made was made from other files."""
     by_title, titles = {job.title: job for job in jobs}, set()
     for title in _sorter(jobs).static_order():
@@ -188,7 +192,8 @@ def _start_process() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 
 
-class _Task(NamedTuple):
+@dataclass(frozen=True)
+class _Task:
     """What a worker is called with besides the job: the command that it works for, and where the data are."""
 
     command: str

@@ -12,4 +12,4 @@ from tradeoff.report import main
 
 if __name__ == "__main__":
     sys.exit(main())
-sys.modules[__name__] = evaluate
+sys.modules[__name__] = evaluate  # type: ignore[assignment]

@@ -86,7 +86,8 @@ def evaluate(
     cells = Cells(run, task | {"chunk": chunk})
     about |= {"chunk": chunk, "cascade": cascade, "threads": torch.get_num_threads()}
     tried = np.zeros_like(correct)
-    seconds, passes = Counter(), {name: Counter(forward=0, backward=0) for name in columns}
+    seconds: dict[str, float] = dict.fromkeys(columns, 0.0)
+    passes = {name: Counter(forward=0, backward=0) for name in columns}
     with progress_bar(correct.size, progress) as bar, evaluating(model):
         for k, (name, attack) in enumerate(columns.items()):
             for i in range(0, len(x), chunk):

@@ -239,22 +239,17 @@ class Trial:
         if S not in self.memory:
             attack, parts = self.white(S), []
             for _, x, y in self.chunks(np.arange(len(self.x))):
-                losses: list[Tensor] = []
-                found = ascend(
-                    self.model,
-                    x,
-                    y,
-                    self.draws(x, "climb"),
-                    [attack],
-                    steps=attack.steps,
-                    box=self.box,
-                    early_stop=False,
-                    watch=lambda made, now, losses=losses: losses.append(now.loss),
-                )
-                parts.append(torch.stack([losses[0], losses[-1], found.broken.to(x.dtype)]).cpu().numpy())
+                parts.append(self._climbed(attack, x, y).cpu().numpy())
             start, end, broken = np.concatenate(parts, axis=1)
             self.memory[S] = start, end, broken.astype(bool)
         return self.memory[S]
+
+    def _climbed(self, attack: PGD | SLIDE, x: Tensor, y: Tensor) -> Tensor:
+        """Loss at the start and at the end, and whether broken, (3, batch)."""
+        losses: list[Tensor] = []
+        found = ascend(self.model, x, y, self.draws(x, "climb"), [attack], steps=attack.steps, box=self.box,
+                       early_stop=False, watch=lambda made, now: losses.append(now.loss))  # fmt: skip
+        return torch.stack([losses[0], losses[-1], found.broken.to(x.dtype)])
 
     def standing(self, S: Lp) -> np.ndarray:
         """What the climb under suspicion leaves standing."""

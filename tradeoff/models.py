@@ -121,6 +121,9 @@ class _Block(nn.Module):
 class _Standardise(nn.Module):
     """Colour images less CIFAR-10's channel means, over its deviations: constants, which no file of weights keeps."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self):
         super().__init__()
         for name, values in (("mean", (0.4914, 0.4822, 0.4465)), ("deviation", (0.2470, 0.2435, 0.2616))):

@@ -204,7 +204,7 @@ class Outcomes:
 def standing_before(correct: np.ndarray, sets: tuple[str, ...], k: int) -> np.ndarray:
     """The examples, bool (n,), that neither misclassification nor any column before k has settled for the set of k: the
     columns of that set, and of sets that are members of it."""
-    return correct[:, [j for j in range(k) if j == 0 or _within(sets[j], sets[k])]].all(axis=1)
+    return np.all(correct[:, [j for j in range(k) if j == 0 or _within(sets[j], sets[k])]], axis=1)
 
 
 def _within(a: str, b: str) -> bool:

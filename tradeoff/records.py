@@ -34,13 +34,13 @@ class Record:
     def network(self) -> str | None:
         """The name of the network in `tradeoff.models`."""
         declared = re.search(r"\bmodel='(\w+)'", self.experiment)
-        return declared and declared[1]
+        return declared[1] if declared else None
 
     @property
     def epochs(self) -> int | None:
         """The number of epochs declared."""
         declared = re.search(r"\bepochs=(\d+)", self.experiment)
-        return declared and int(declared[1])
+        return int(declared[1]) if declared else None
 
     @property
     def finished(self) -> bool:

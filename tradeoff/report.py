@@ -3,9 +3,10 @@
 import argparse
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from tradeoff.subject import check_device, load_checkpoint, load_entry, load_ima
 from tradeoff.verdict import verdict
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when the report is written, 1 when it cannot be made, 2 for a wrong request, before any work; 130 when
     interrupted."""
     options = _parser().parse_args(arguments)
@@ -102,7 +103,7 @@ class _Request:
     images: Images
     x: Tensor
     y: Tensor
-    sets: object
+    sets: Any
     box: Box
     attacks: dict
     declared: dict  # the task, by content

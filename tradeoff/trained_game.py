@@ -153,7 +153,8 @@ def _columns(model: nn.Sequential, x_0: np.ndarray, far: int) -> list[tuple[np.n
     for i in range(len(x_0)):
         after = np.repeat(k[row == i] + 1, 2)
         here = ends[:, row == i].T.ravel(), np.stack([answers[i, k[row == i]], answers[i, k[row == i] + 1]]).T.ravel()
-        columns.append(tuple(np.insert(old, after, new) for old, new in zip((T, answers[i]), here, strict=True)))
+        at, answer = (np.insert(old, after, new) for old, new in zip((T, answers[i]), here, strict=True))
+        columns.append((at, answer))
     return columns
 
 

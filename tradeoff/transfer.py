@@ -153,7 +153,7 @@ def table(records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
     return ["trained on", *(str(SETS[j]) for j in columns)], lines
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when the table is there, 2 for a wrong request."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.transfer",

@@ -1,7 +1,9 @@
 """The adversary that mixes two types of noise (Tramèr & Boneh 2019, section 2)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,8 +76,8 @@ class AffineAttack:
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst mixtures found, shape, dtype and device of x."""
         b = self.b
-        how = {"loss": b.loss, "early_stop": b.early_stop}
-        climb = partial(ascend, model, steps=b.steps, box=b.box, **how)
+        how: dict[str, Any] = {"loss": b.loss, "early_stop": b.early_stop}
+        climb: Callable[..., Found] = partial(ascend, model, steps=b.steps, box=b.box, **how)
 
         def mix(x: Tensor, y: Tensor, draws: Draws, share: float | None) -> Found:
             beta = _as_shares(share, x, draws)

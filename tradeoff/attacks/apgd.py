@@ -61,7 +61,7 @@ class APGD:
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
         with attacking(model, x, y, self.S, self.box, self.loss):
-            aims = [None]
+            aims: Sequence[int | None] = [None]
             if self.targets:
                 with torch.no_grad():
                     wrong = model(x[:1]).shape[1] - 1

@@ -8,7 +8,7 @@ the shape, dtype and device of x, lies in the attack's set around x and in the b
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from tradeoff.perturbations.lp import TOLERANCE, norm, number
 
 Box = tuple[float, float] | None
 Model = Callable[[Tensor], Tensor]
-State = dict[str, Tensor | int]  # what a climber remembers, tensors with a row per example; "r" is its perturbation
+State = dict[str, Any]  # what a climber remembers: tensors with a row per example, counts; "r" is its perturbation
 
 
 HUGE = 2.0**100  # a power of two, so that products with it are exact
@@ -38,7 +38,9 @@ class Found(NamedTuple):
 class Climber(Protocol):
     """How an attack on the set S moves. `low` and `high` bound r by the box; both are None without a box."""
 
-    S: Lp | Union
+    @property
+    def S(self) -> Lp | Union:
+        """The set in which its perturbation stays."""
 
     def start(self, x: Tensor, draws: Draws) -> State:
         """The first state; `r` in S, perhaps not in the box."""
@@ -255,7 +257,7 @@ def like(v: Tensor, x: Tensor) -> Tensor:
     return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def settle(x: Tensor, point: Tensor, sets: Sequence[Lp | Union], shares: Sequence[Tensor] | None, box: Box) -> Tensor:
+def settle(x: Tensor, point: Tensor, sets: Sequence, shares: Sequence[Tensor] | None, box: Box) -> Tensor:
     """The points, moved inward by one rounding where the sum x + r left the set by one; checked."""
 
     def inside(point):

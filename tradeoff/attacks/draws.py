@@ -32,12 +32,12 @@ class Draws:
     def __init__(self, keys):
         words = b"".join(int(key).to_bytes(16, "little") for key in keys)
         words = np.frombuffer(words, dtype="<u8").astype(np.uint64).reshape(-1, 2)
-        self._streams = [np.random.Generator(np.random.Philox(_Key(pair))) for pair in words]
+        self._streams = [np.random.Generator(np.random.Philox(_Key(pair))) for pair in words]  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, rng: "np.random.Generator | Draws", n: int) -> "Draws":
         """`rng` itself if it is per example already, else n streams keyed by its next n integers."""
-        return rng if isinstance(rng, cls) else cls(rng.integers(0, 2**64, n, dtype=np.uint64))
+        return rng if isinstance(rng, Draws) else cls(rng.integers(0, 2**64, n, dtype=np.uint64))
 
     @classmethod
     def for_examples(cls, x: np.ndarray, seed: int, name: str) -> "Draws":

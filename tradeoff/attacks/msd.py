@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -53,7 +54,8 @@ class MSD:
     def _member(self, S: Lp) -> PGD | SLIDE:
         share = 2.5 / self.steps if self.step is None else self.step
         step = share * S.eps if isinstance(S, Lp) and S.eps else None
-        how = {"steps": self.steps, "restarts": self.restarts, "step": step, "loss": self.loss, "box": self.box}
+        how: dict[str, Any] = {"steps": self.steps, "restarts": self.restarts, "step": step}
+        how |= {"loss": self.loss, "box": self.box}
         if isinstance(S, Lp) and S.p == 1:
             return SLIDE(S, quantile=self.quantile, **how)
         return PGD(S, **how)

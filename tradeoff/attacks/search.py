@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,12 +70,16 @@ class GridSearch:
 
     def moves(self) -> Moves:
         for move in self.S.grid():
-            # Made of doubles: moves near the edge of the set must not be rounded out of it.
-            yield lambda x, draws, move=move: torch.as_tensor(move, device=x.device).expand(len(x), *move.shape)
+            yield partial(_everywhere, move)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst moved inputs, shape, dtype and device of x."""
         return _search(self, model, x, y, rng)
+
+
+def _everywhere(move: np.ndarray, x: Tensor, draws: Draws) -> Tensor:
+    """The move for each example, in doubles: one near the edge of the set must not be rounded out of it."""
+    return torch.as_tensor(move, device=x.device).expand(len(x), *move.shape)
 
 
 def _check_moves(S) -> None:
@@ -127,8 +133,8 @@ def _apply_each(S: Move, x: Tensor, r: Tensor) -> Tensor:
     return apply_checked(S, x.repeat(len(r), *[1] * (x.ndim - 1)), r.flatten(0, 1))
 
 
-def apply_checked(S: Move, x: Tensor, r: Tensor) -> Tensor:
-    """S.apply(x, r), with r known to lie in S and the images kept in [0, 1]."""
+def apply_checked(S, x: Tensor, r: Tensor) -> Tensor:
+    """S.apply(x, r) of moves S, with r known to lie in S and the images kept in [0, 1]."""
     if not S.contains(r).all():
         raise RuntimeError(f"a search left its set {S}: a bug of the attack, please report it")
     moved = S.apply(x, r)

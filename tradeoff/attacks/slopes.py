@@ -1,7 +1,7 @@
 """What attacks along other slopes than the model's own have in common (Athalye et al. 2018)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from tradeoff.perturbations import Affine, Lp, Union
 class OtherSlopes:
     """An attack on a stand-in of the model, with the model's values and slopes of its own. Not to be used by itself."""
 
-    attack: object
+    attack: Any
 
     follows: ClassVar[tuple[type, ...]] = ()  # the attacks that can be led along other slopes
 

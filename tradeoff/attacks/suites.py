@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from math import inf
+from typing import Any
 
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
@@ -49,7 +50,7 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     >>> list(suite("quick", Union((Linf(0.3), L1(10))))), list(suite("lp"))
     (['quick linf:0.3', 'quick l1:10'], ['linf', 'l1', 'l2'])
     """
-    make = lookup({**SUITES, **FIXED}, name, "suite")
+    make: Any = lookup({**SUITES, **FIXED}, name, "suite")
     if name in FIXED:
         if sets is not None:
             raise ValueError(f"the suite {name!r} has sets of its own ({', '.join(str(a.S) for a in make.values())}): "

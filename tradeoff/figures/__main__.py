@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every figure is there, 1 when one cannot be made, 2 for a wrong request, before any work; 130 when
     interrupted."""
     parser = argparse.ArgumentParser(

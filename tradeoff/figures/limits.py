@@ -50,7 +50,7 @@ def draw(numbers: dict) -> Figure:
     """A column per data set: the curves, and under them the first conflicts, each as x, the meeting point, x'."""
     panels = numbers["panels"]
     figure = plt.figure(figsize=(PAGE, 3.2))
-    columns, axes = np.atleast_1d(figure.subfigures(1, len(panels))), []
+    columns, axes = figure.subfigures(1, len(panels), squeeze=False)[0], []
     for column, (name, panel) in zip(columns, panels.items(), strict=True):
         top, bottom = column.subfigures(2, 1, height_ratios=(2.7, 1))
         axes.append(top.subplots())

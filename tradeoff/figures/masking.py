@@ -9,6 +9,8 @@ first embedded digits (which MNIST's training set holds) it is one that the sear
 those the one on which the two attacks differ most.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
@@ -39,6 +41,7 @@ def compute(results=None, *, runs: dict, eps: float, steps: int, tries: int, wid
     models = {model: build(record.network, 0) for model, record in records.items()}
     digits, S = load("digits", "test").first(examples), L1(eps)
     x, y = torch.tensor(digits.x, device="cpu"), torch.tensor(digits.y, device="cpu")
+    attacks: dict[str, Callable]
     attacks = {"gradient": SLIDE(S, steps=steps, restarts=tries), "search": CoordinateBeam(S, width=width)}
     found: dict[str, dict] = {}
     for model, network in models.items():

@@ -99,8 +99,10 @@ def draw(numbers: dict) -> Figure:
         ax.set_title(f"{titles[panel['adversary']]} = {panel['value']:.4f}")
         ax.set_xlabel(r"strong feature $x_0$")
     axes[0].set_ylabel(r"weak features, $T = \Sigma\, x_i\,/\sqrt{d}$")
-    handles = [Line2D([], [], color="black", lw=1.4, label=r"threshold $t(x_0)$")]
-    handles += [Line2D([], [], color=colour, lw=0.9, label=label) for colour, label in sets.values() if label]
-    handles.append(Patch(facecolor="white", edgecolor="0.6", hatch="....", lw=0, label="either answer"))
+    handles = [
+        Line2D([], [], color="black", lw=1.4, label=r"threshold $t(x_0)$"),
+        *(Line2D([], [], color=colour, lw=0.9, label=label) for colour, label in sets.values() if label),
+        Patch(facecolor="white", edgecolor="0.6", hatch="....", lw=0, label="either answer"),
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

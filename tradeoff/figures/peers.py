@@ -50,8 +50,8 @@ def pair_up(cells: dict, n: int) -> list[dict]:
                 {"model": model, "set": S, "kind": kind, **_best([[r] for r in mine], [[r] for r in theirs], n)}
             )
         mine, theirs = ([r for r in climbs if (r["who"] == "ours") == ours] for ours in (True, False))
-        choices = (product(*([r for r in side if r["set"] == S] for S in sets)) for side in (mine, theirs))
-        pairs.append({"model": model, "set": "union", "kind": "union", **_best(*choices, n)})
+        mine, theirs = (product(*([r for r in side if r["set"] == S] for S in sets)) for side in (mine, theirs))
+        pairs.append({"model": model, "set": "union", "kind": "union", **_best(mine, theirs, n)})
     return pairs
 
 

@@ -56,7 +56,7 @@ def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> di
 
 def _edge(holds, name: str, D: BernoulliFeature, linf, limit: float) -> list[float | None]:
     """For each ε∞ the least ε1 where it holds, by halving (it goes on holding from there); None beyond the limit."""
-    edge = []
+    edge: list[float | None] = []
     for a in linf:
         low, high = 0.0, float(limit)
         if not holds((Linf(float(a) * D.eta), L1(high)), name):

@@ -10,6 +10,7 @@ exact one.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def compute(results, *, experiments: dict, dimensions, draws: int, radii, steps:
     for eps in radii:
         S = L1(eps)
         _, right = slide(run.model, x, y, eps, steps, S.project)
-        visited, wrong = slide(run.model, x, y, eps, steps, lambda z, eps=eps: off_by_one(z, eps))
+        visited, wrong = slide(run.model, x, y, eps, steps, partial(off_by_one, eps=eps))
         size = S.gauge(visited.flatten(0, 1)).reshape(wrong.shape)
         inward = visited / size.clamp(min=1)[(..., *[None] * (x.ndim - 1))].to(x)
         with torch.no_grad():

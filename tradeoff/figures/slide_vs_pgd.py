@@ -32,6 +32,7 @@ def compute(
     device = next(run.model.parameters()).device
     x, y = torch.tensor(images.x, device=device), torch.tensor(images.y, device=device)
     S = L1(eps)
+    attacks: dict[str, PGD | SLIDE]
     attacks = {f"SLIDE, q = {q:g} %": SLIDE(S, steps=steps, quantile=q, step=step) for q in quantiles}
     attacks["steepest descent"] = PGD(S, steps=steps, step=step)
     curves = {}

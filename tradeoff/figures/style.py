@@ -24,7 +24,7 @@ MARKERS = {"clean": "D", "linf": "o", "l1": "s", "l2": "^", "rt": "v", "average"
 LABELS = {"clean": "clean", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$", "l2": r"$\ell_2$", "rt": "rotation",
           "average": "average", "union": "union", "affine": "affine"}  # fmt: skip
 
-_RC = {
+_RC: dict = {
     "font.family": "serif",
     "font.serif": ["DejaVu Serif"],
     "mathtext.fontset": "dejavuserif",

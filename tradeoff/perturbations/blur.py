@@ -47,7 +47,7 @@ class GaussianBlur:
         """Whether each blur is within the limit, bool (batch,)."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """One uniform standard deviation of [0, sigma] per example of `like`, (batch, 1), of its dtype and device."""
         return abs(parameters.sample(like, rng, (self.sigma,)))
 

@@ -55,7 +55,7 @@ class BrightnessContrast:
         """Whether each change is within the limits, bool (batch,)."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """One uniform change per example of `like`, (batch, 2), of its dtype and device."""
         return parameters.sample(like, rng, self._limits)
 

@@ -81,7 +81,7 @@ class Union:
         xp = array_namespace(r)
         return xp.any(xp.stack([S.contains(r) for S in self._additive()]), axis=0)
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """A draw from a member chosen uniformly for each example."""
         xp = array_namespace(like)
         choice = _draw(rng, like) * len(self.sets)
@@ -200,7 +200,7 @@ class Affine:
         """Whether r is a mixture within the budget, up to a relative 1e-6; bool (batch,)."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array | tuple:
+    def sample(self, like: Array, rng) -> Array | tuple:
         """Draws of both sets, weighted by a uniform β for each example."""
         xp = array_namespace(like)
         beta = xp.astype(_draw(rng, like), like.dtype)

@@ -59,7 +59,7 @@ class Elastic:
         """Whether each deformation is within the limit, bool (batch,)."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """A corner of the set per example of `like`, of its dtype and device: every control point moved as far as it
         may, in one of four directions. Uniform displacements average out: few of them break what corners break."""
         xp = array_namespace(like)

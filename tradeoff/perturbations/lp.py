@@ -123,7 +123,7 @@ class Lp:
         """Whether ‖r‖_p ≤ eps (1 + 1e-6), bool (batch,). False for NaN."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """Uniform draws from the ball, of the shape, dtype and device of `like` (Barthe et al. 2005).
 
         With |g_i|^p ~ Gamma(1/p) and an exponential E, g / (Σ|g_i|^p + E)^{1/p} is uniform in the unit ball.

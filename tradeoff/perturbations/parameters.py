@@ -16,7 +16,7 @@ def gauge(r: Array, limits: Sequence[float]) -> Array:
     return xp.max(xp.stack(parts), axis=0)
 
 
-def sample(like: Array, rng: np.random.Generator, limits: Sequence[float]) -> Array:
+def sample(like: Array, rng, limits: Sequence[float]) -> Array:
     """Uniform numbers within the limits, a row per example of `like`, of its dtype and device."""
     xp = array_namespace(like)
     r = rng.uniform(-1.0, 1.0, (like.shape[0], len(limits))) * tuple(limits)

@@ -48,7 +48,7 @@ class Swap:
         """Whether each position is one of 0..N, bool (batch,)."""
         return self.gauge(r) <= 1
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """One uniform position of 0..N per example of `like`, int64 (batch,), on its device."""
         return array_namespace(like).asarray(rng.integers(0, self.N + 1, like.shape[0]), device=device(like))
 

@@ -57,7 +57,7 @@ class RotationTranslation:
         """Whether each transform is within the limits, bool (batch,)."""
         return self.gauge(r) <= 1 + TOLERANCE
 
-    def sample(self, like: Array, rng: np.random.Generator) -> Array:
+    def sample(self, like: Array, rng) -> Array:
         """One uniform transform per example of `like`, (batch, 3), of its dtype and device."""
         return parameters.sample(like, rng, self._limits)
 

@@ -24,7 +24,7 @@ from tradeoff.theory.program import CAPACITY, REACH, minimum_cut
 
 # Of the lattices that enclose an average:
 STEP = 1 / 512
-NEAR = 32  # levels on either side of where the optimum is, none left out
+NEAR = 32.0  # levels on either side of where the optimum is, none left out
 BUDGET = 300_000  # levels in all, seconds
 TIGHT = 1e-7  # a constraint this near to the lattice counts as on it
 CURVATURE = 0.2420 / 8  # |Φ''| ≤ 1/√(2πe); the masses sum to 2, and the risk is half
@@ -34,7 +34,7 @@ def enclosure(
     dist: BernoulliFeature | GaussianFeature,
     sets: Sequence[Lp],
     adversary: str = "average",
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
 ) -> arb:
     """A ball that certainly contains the infimum of the risk that `game_value` computes, rounding included.
 
@@ -104,7 +104,7 @@ def _enclosed_width(S: Lp, d: int, a: Fraction) -> arb:
     return power(left, 1 / p) * ball(d) ** ball(Fraction(1, 2) - 1 / p)
 
 
-def _enclosed_support(S: Lp, d: int, c: float) -> arb:
+def _enclosed_support(S: Lp, d: int, c: float | arb) -> arb:
     return support_in_plane(ball(c), d, S.p if S.p == inf else Fraction(S.p), ball(S.eps))
 
 

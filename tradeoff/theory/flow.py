@@ -38,7 +38,7 @@ the other ends of the Minkowski sums are nearly met as well, on D_G those first 
 other: then both bounds close in about as step².
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import inf, log, pi, sqrt
 
@@ -74,7 +74,7 @@ def flow_bounds(
     sets: Sequence[Lp],
     adversary: str = "average",
     step: float | None = None,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     *,
     spread: float = 1.0,
 ) -> tuple[float, float]:
@@ -96,7 +96,8 @@ def flow_bounds(
     """
     sets, weights = checked(dist, sets, adversary, weights)
     sums = _Sums(sets, dist.d, adversary, spread)
-    solve, default = _on_D_B, 1 / 64
+    solve: Callable = _on_D_B
+    default = 1 / 64
     if isinstance(dist, GaussianFeature):
         solve, default = _on_D_G, 1 / 12 if sums.count < 3 else sums.count / 24
     step = default if step is None else step
@@ -116,6 +117,9 @@ def _check_edges(count: float, step: float) -> None:
         raise ValueError(f"step {step:.2g} needs {memory}, but 2 GB are the limit: take a larger step")
 
 
+_Ball = tuple[float, float, float]  # p, eps, w: see _Sums
+
+
 class _Sums:
     """The Minkowski sums of two adversaries' sets: half-widths in T, in units of `spread`, at offsets of x_0.
 
@@ -126,6 +130,7 @@ class _Sums:
     def __init__(self, sets: Sequence[Lp], d: int, adversary: str, spread: float):
         balls = [(S.p, min(S.eps, 1e100), d ** (0.5 - 1 / S.p) / spread) for S in sets]
         pairs = list(product(balls, balls))
+        self.members: list[list]
         if adversary == "average":
             self.count, self.members = len(balls), [[pair] for pair in pairs]
         elif adversary == "union":
@@ -186,12 +191,12 @@ class _Sums:
         scale = 2 if self.hull else 1
         return np.where(reached, scale * inner, -inf), np.where(reached, scale * np.maximum(outer, inner), -inf)
 
-    def _line(self, balls: Sequence[tuple], t: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _line(self, balls: Sequence[_Ball], t: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`_touch` at t, and the height at x of the line of support there, rounded up."""
         (a, b), c = self._touch(balls, t), np.exp(t)
         return a, b, c * (a - x) + b + (c * (a + x) + b) * 1e-15
 
-    def _touch(self, balls: Sequence[tuple], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _touch(self, balls: Sequence[_Ball], t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The boundary points with normal (e^t, 1)."""
         points = np.array([_touch(*ball, t) for ball in balls])
         if not self.hull:
@@ -259,7 +264,7 @@ def _fitted(
     rest = (reach - starts[..., pair].sum(axis=-2)) + ROUNDING
     cut = ((rest % steps[:, None]) * weight).sum(axis=-1)
     where = np.unravel_index(cut.argmin(), cut.shape)
-    return steps[where[1]], starts[where]
+    return float(steps[where[1]]), starts[where]
 
 
 def _on_D_B(dist: BernoulliFeature, sums: _Sums, weights: np.ndarray, step: float, alpha: float):

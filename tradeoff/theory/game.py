@@ -62,7 +62,7 @@ def game_value(
     dist: BernoulliFeature | GaussianFeature,
     sets: Sequence[Lp],
     adversary: str = "average",
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
 ) -> GameValue:
     """The infimum over all classifiers f of R_avg, R_max or R_affine, for l_p balls `sets`.
 
@@ -95,7 +95,7 @@ def game_values(
     dist: BernoulliFeature | GaussianFeature,
     games: Sequence[Sequence[Lp]],
     adversary: str = "average",
-    weights: Sequence[Sequence[float]] | None = None,
+    weights: Sequence[Sequence[float] | np.ndarray] | None = None,
 ) -> list[GameValue]:
     """`game_value` of many games: `games` are sequences of sets, `weights` one sequence of weights for each.
 

@@ -55,7 +55,7 @@ def _nodes() -> np.ndarray:
     return np.array([float(normal_cdf(arb(k) / 2**10)) for k in range(-(2**13) - 1, 2**13 + 1)])
 
 
-def power(x: arb, exponent: Fraction) -> arb:
+def power(x: arb, exponent: Fraction | float) -> arb:
     """x**exponent for x ≥ 0 and exponent > 0, where an exact zero stays one."""
     return x if x.is_zero() else x ** ball(exponent)
 

@@ -6,6 +6,7 @@ set at the x_0-offset a is the largest b, -inf where there is none.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import exp, expm1, inf, log, log1p
 
 import numpy as np
@@ -115,7 +116,7 @@ def softplus(z: float) -> float:
 def widths(d: int, sets: Sequence[Lp], adversary: str) -> list[Callable[[float], float]]:
     """The half-width of each adversary's set, as a function of the x_0-offset."""
     if adversary == "average":
-        return [lambda a, S=S: half_width(S, d, a) for S in sets]
+        return [partial(half_width, S, d) for S in sets]
     if adversary == "union":
         return [lambda a: max(half_width(S, d, a) for S in sets)]
     return [lambda a: hull_width(sets, d, a)]

@@ -71,7 +71,7 @@ def two_sets(p0: float, alpha: float, b: np.ndarray, flip: np.ndarray, weights: 
 def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
     games, step = len(b), 1 / 8
     middle = alpha + (b - alpha) % step  # so that M = b and the kinks of max_j (b_j - M_j) lie on the grid
-    grid = _search(p0, alpha, b, flip, weights, middle, middle, step, WIDTH, BLOCKS)
+    grid = _search(p0, alpha, b, flip, weights, middle, middle, step=step, count=WIDTH, blocks=BLOCKS)
     grid = [z.reshape(games, STARTS, *z.shape[1:]) for z in grid]
     best = [np.concatenate(pair, axis=1) for pair in zip(grid, _alike(p0, alpha, b, flip, weights), strict=True)]
     for turn, step in enumerate(STEPS):
@@ -81,7 +81,7 @@ def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
         active = np.arange(games * starts)
         while len(active):
             old, M, N = (z[active] for z in best)
-            found = _search(p0, alpha, *(z[active] for z in tasks), M, N, step, AROUND)
+            found = _search(p0, alpha, *[*(z[active] for z in tasks), M, N], step=step, count=AROUND)
             reach = (AROUND - 1) * step
             edge = [(z > y + reach) | (z < y - reach) for z, y in zip(found[1:], (M, N), strict=True)]
             better = found[0] < old
@@ -123,7 +123,7 @@ def _alike(p0, alpha, b, flip, weights) -> list[np.ndarray]:
     return [np.stack([_risk(p0, alpha, b, weights, z, z) for z in starts], axis=1), M, M.copy()]
 
 
-def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np.ndarray]:
+def _search(p0, alpha, b, flip, weights, M, N, *, step, count, blocks=1) -> list[np.ndarray]:
     """The best M, N (games, 2) within `count` steps of the given ones, or infinite: [values, M, N].
 
     With blocks > 1 the levels of M are divided into blocks × blocks, and the best of the STARTS best blocks are found,
@@ -133,7 +133,7 @@ def _search(p0, alpha, b, flip, weights, M, N, step, count, blocks=1) -> list[np
     few = max(1, 2**17 // (2 * count + 2) ** 2)  # games whose tables fit into a cache
     if len(b) > few:
         parts = [[z[k : k + few] for z in (b, flip, weights, M, N)] for k in range(0, len(b), few)]
-        found = [_search(p0, alpha, *part, step, count, blocks) for part in parts]
+        found = [_search(p0, alpha, *part, step=step, count=count, blocks=blocks) for part in parts]
         return [np.concatenate(z) for z in zip(*found, strict=True)]
     moves, every = step * np.arange(-count, count + 1), 1 if blocks == 1 else 2
     X, Y = (z[:, :, None] + np.append(move, inf) for z, move in ((M, moves), (N, moves[::every])))
@@ -186,7 +186,7 @@ def _table(p0, alpha, b, weights, X) -> np.ndarray:
 
 def _risk(p0, alpha, b, weights, M, N) -> np.ndarray:
     """½ [F(M) + F(N)]."""
-    risk = 0.0
+    risk = np.zeros(len(b))
     for X in (M, N):
         flipped = b + (b - X).max(axis=1, keepdims=True)
         risk = risk + (weights * (p0 * ndtr(X - alpha) + (1 - p0) * ndtr(flipped - alpha))).sum(axis=1)
@@ -212,7 +212,8 @@ def several_sets(p0: float, alpha: float, stay: np.ndarray, flip: np.ndarray, we
         cells = np.minimum(cells, cells[:, :, :-1].sum())  # more is never lost, and would cost the others precision
         cells *= CAPACITY / max(cells.sum(), 1e-300)
         last = (sums - allowed - M[:, None] - N)[:, :, None] / step + 2 * count - np.arange(len(moves) - 1)
-        _, i, j = minimum_cut(*cells.astype(int), np.ceil(last - 1e-6) - 1)  # 1e-6: tight, rounded
+        cells_M, cells_N = cells.astype(int)
+        _, i, j = minimum_cut(cells_M, cells_N, np.ceil(last - 1e-6) - 1)  # 1e-6: tight, rounded
         M, N = M + moves[i], N + moves[j]
         N = np.maximum((sums - M[:, None]).max(axis=0), alpha - REACH)
         M = np.maximum((sums - N).max(axis=1), alpha - REACH)

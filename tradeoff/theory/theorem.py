@@ -27,7 +27,7 @@ class Evidence:
 
     holds: bool
     detail: str
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     failure: float | None = None
 
     def __post_init__(self):

@@ -114,7 +114,8 @@ def best_rule(dist: BernoulliFeature, sets: tuple[Lp, ...]) -> tuple[float, floa
     found = minimize(risk, (1.5, 0.0), method="Nelder-Mead",
                      options={"initial_simplex": [(1.5, 0.0), (1.4, 0.0), (1.5, 0.5)], "xatol": 1e-9, "fatol": 1e-12,
                               "maxiter": 2000, "maxfev": 4000})  # fmt: skip
-    return *map(float, found.x), float(found.fun)
+    level, flat = found.x
+    return float(level), float(flat), float(found.fun)
 
 
 def _toward_zero(x: np.ndarray, y: np.ndarray, dist: BernoulliFeature, scale: float) -> np.ndarray:

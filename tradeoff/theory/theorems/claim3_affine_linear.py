@@ -211,7 +211,8 @@ def certified(bend: float = 0.0) -> Evidence:
     So the score is monotone in β and its least value is at β = 0 or β = 1: one type of noise. The exact extremal noises
     are enclosed and the score is differentiated automatically (a power series in β), for three weights and all pairs.
     """
-    pairs = ((inf, Fraction(1)), (Fraction(2), Fraction(1)), (inf, Fraction(2)), (Fraction(3, 2), Fraction(4)))
+    pairs: list[tuple[Fraction | float, Fraction]]
+    pairs = [(inf, Fraction(1)), (Fraction(2), Fraction(1)), (inf, Fraction(2)), (Fraction(3, 2), Fraction(4))]
     weights = ((2, 1), (3, -1, 0, 2), tuple(range(1, 33)))
     derivatives, least = [], inf
     for (p, q), w in product(pairs, weights):

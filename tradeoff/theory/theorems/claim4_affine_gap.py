@@ -71,7 +71,8 @@ def risks(dist: GaussianFeature, w_0: float, eps: float, N: int) -> tuple[float,
     [0.034, 0.1241]
     """
     e, a = eps * (w_0 + dist.d), w_0 - 1
-    return tuple(_risk(dist, w_0, e, c, np.arange(1, N + 1) * c / (N * a)) for c in (0.0, e))
+    one_type, mixtures = (_risk(dist, w_0, e, c, np.arange(1, N + 1) * c / (N * a)) for c in (0.0, e))
+    return one_type, mixtures
 
 
 def _risk(dist: GaussianFeature, w_0: float, e: float, c: float, c_j: np.ndarray) -> float:

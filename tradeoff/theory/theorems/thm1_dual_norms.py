@@ -82,8 +82,8 @@ def numeric(radius: float = 2.0) -> Evidence:
             w = np.ones((4, d + 1))
             w[:, 0] = np.array([0.0, 0.5, 5.0, 1.0]) * sqrt(d)
             w[-1, 1:] = 0.0  # sign(x_0); row 0 is sign(Σ x_i)
-            risks = [dist.linear_risk(w, S) for S in sets]
-            least = min(least, np.mean(risks, axis=0).min())
+            risks = np.array([dist.linear_risk(w, S) for S in sets])
+            least = min(least, risks.mean(axis=0).min())
             # By duality, moving T = Σ x_i/√d by 2 alpha costs at least 2 alpha over what a unit ball can move it.
             to_T = np.r_[0.0, np.full(d, 1 / sqrt(d))][None]
             cost = np.array([2 * dist.alpha / Lp(S.p, 1).support(to_T)[0] for S in sets])
@@ -91,8 +91,8 @@ def numeric(radius: float = 2.0) -> Evidence:
             agree &= np.allclose(cost, [2 * dist.alpha * rate, 2 * dist.alpha / rate], rtol=1e-9)
             agree &= last is None or bool(cost[0] > last[0] and cost[1] < last[1])
             shifts = [radius * 1 / rate, radius * dist.alpha]  # of T, by S_p and by S_q
-            agree &= np.allclose([risk[0] for risk in risks], ndtr(np.array(shifts) - dist.alpha), rtol=1e-9)
-            agree &= np.allclose([risk[-1] for risk in risks], [1.0 if S.eps >= 1 else 0.1 for S in sets], rtol=1e-9)
+            agree &= np.allclose(risks[:, 0], ndtr(np.array(shifts) - dist.alpha), rtol=1e-9)
+            agree &= np.allclose(risks[:, -1], [1.0 if S.eps >= 1 else 0.1 for S in sets], rtol=1e-9)
             last = cost
         costs[p] = last
     return Evidence(

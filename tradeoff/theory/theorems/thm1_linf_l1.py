@@ -113,8 +113,8 @@ def numeric(radius: float = 2.0) -> Evidence:
     linear, bent, count = [], [], 0
     for dist in SETTINGS:
         weights, offsets = _linear_classifiers(dist, rng)
-        risks = [dist.linear_risk(weights, S, offsets) for S in (Linf(radius * dist.eta), L1(radius))]
-        linear.append(np.mean(risks, axis=0))
+        risks = np.array([dist.linear_risk(weights, S, offsets) for S in (Linf(radius * dist.eta), L1(radius))])
+        linear.append(risks.mean(axis=0))
         bent.append(_threshold_risks(dist, radius))
         count += len(weights)
     least_linear, least_bent = min(r.min() for r in linear), min(r.min() for r in bent)
@@ -179,7 +179,7 @@ def _threshold_risks(dist: BernoulliFeature, radius: float) -> np.ndarray:
     t = dict(zip(SIGNS, np.meshgrid(grid, grid), strict=True))
     reach_inf = radius * dist.alpha
     reach, reach_after_flip = radius / sqrt(dist.d), (radius - 1) / sqrt(dist.d)
-    risk = 0.0
+    risk = np.zeros_like(t[1])
     for y, s in product(SIGNS, SIGNS):
         stay, cross = y * t[s], y * t[-s]
         forced_inf = stay + reach_inf if radius * dist.eta < 1 else np.maximum(stay, cross) + reach_inf

@@ -162,7 +162,7 @@ def numeric(tilt: float = 1.0) -> Evidence:
     limits = np.array([[asymptotic_constant(dist)] for dist in SETTINGS])
     drift = np.abs(np.sqrt(slots) * (1 - 2 * exact) / limits - 1)
     return Evidence(
-        off <= 1e-9 and differ <= 1e-5 and np.all(exact >= explicit) and np.all(drift <= 2 / np.sqrt(slots)),
+        off <= 1e-9 and differ <= 1e-5 and bool(np.all(exact >= explicit) and np.all(drift <= 2 / np.sqrt(slots))),
         f"B/A within a relative {off:.0e} of brute force; TV at N = 1 within {differ:.0e} of quadrature; at alpha = 2, "
         f"N = {', '.join(map(str, slots))}: R_avg ≥ {', '.join(f'{r:.4f}' for r in exact[0])} (explicit bound "
         f"{', '.join(f'{r:.4f}' for r in explicit[0])}); √N·TV → {limits[0, 0]:.4f}",
@@ -353,7 +353,7 @@ def table(
         above = _total_variation_above(Fraction(alpha), isqrt(d), N)[1]
         certified = float(((1 - above) / 2).lower())
         holds &= explicit < certified < exact + 1e-6 and abs(sqrt(N) * tv / limit - 1) <= 2 / sqrt(N)
-        row = {"exact": exact, "certified": certified, "explicit": explicit, "limit": 0.5 - limit / sqrt(4 * N)}
+        row: dict = {"exact": exact, "certified": certified, "explicit": explicit, "limit": 0.5 - limit / sqrt(4 * N)}
         shown = [f"{bound:9.6f}" for bound in (exact, np.floor(certified * 1e6) / 1e6, explicit, row["limit"])]
         if N in sampled:
             low, high = row["sampled"] = around((1 - _sampled_distance(dist, N, tilt, n, rng)) / 2, width / 2)
