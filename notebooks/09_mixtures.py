@@ -175,11 +175,14 @@ for mixed, pure in (("mnist-mix-rt", "mnist-max-rt"), ("mnist-mix-l1", "mnist-ma
 #
 # x = torch.tensor(load("digits", "test").first(200).x)
 # S, rng = Affine(RotationTranslation(3, 30), Linf(0.3)), np.random.default_rng(0)
+# far = []
 # for beta in (0, 0.25, 0.5, 0.75, 1):
 #     moves, noise = S.a.scaled(beta), S.b.scaled(1 - beta)
 #     there = moves.apply(x, moves.sample(x, rng)) if beta else x
 #     there = there + noise.sample(x, rng) if beta < 1 else there
-#     print(beta, (there.clamp(0, 1) - x).flatten(1).norm(dim=1).median().item())
+#     far.append((there.clamp(0, 1) - x).flatten(1).norm(dim=1).median().item())
+#     print(f"beta {beta}: median distance {far[-1]:.1f}")
+# assert far == sorted(far)
 # ```
 #
 # No. The distance grows steadily from that of pure noise to that of pure moves, and no mixture is farther from its
