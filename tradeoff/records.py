@@ -44,8 +44,8 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether the weights are there."""
-        return (self.folder / "weights.safetensors").exists()
+        """Whether training has ended: the weights are there, or, as large ones are not committed, all epochs."""
+        return (self.folder / "weights.safetensors").exists() or 0 < len(self.log) == self.epochs
 
     @property
     def history(self) -> tuple[dict, ...]:
