@@ -43,22 +43,26 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # what they display has tables
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
+autodoc_inherit_docstrings = False  # torch's, of methods that need none
 
 
 def prose(app, what, name, obj, options, lines):
-    """Docstrings are plain text: in reStructuredText code is quoted twice, and what looks like markup is escaped."""
-    code = False
+    """Docstrings are plain text: in reStructuredText code is quoted twice, and what looks like markup is escaped.
+    Formulas stand in indented paragraphs and keep their lines."""
+    code = formula = False
     for k, line in enumerate(lines):
         code = line.lstrip().startswith(">>>") or (code and bool(line.strip()))
+        formula = line.startswith("  ") and (formula or not k or not lines[k - 1])
         if not code:
             parts = re.split(r"(`[^`]+`|(?<!\S)\*[^*\s][^*]*\*(?!\S))", line)  # code, *emphasis*, the rest
             parts[::2] = [re.sub(r"([\\*|_`])", r"\\\1", part) for part in parts[::2]]
             parts[1::2] = [f"`{part}`\\ " if part.startswith("`") else part for part in parts[1::2]]
-            lines[k] = "".join(parts)
+            lines[k] = "  | " * formula + "".join(parts)
 
 
 def interactive(app, error):

@@ -4,6 +4,7 @@ Each function returns a page as MyST Markdown; `write` puts them all into a fold
 """
 
 import pkgutil
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -130,6 +131,11 @@ def plain(text: str) -> str:
     return "".join(f"\\{c}" if c in r"\`*_[]<>$#" else c for c in str(text))
 
 
+def with_code(text: str) -> str:
+    """Plain text but for the `code` in it."""
+    return "".join(part if part.startswith("`") else plain(part) for part in re.split("(`[^`]+`)", text))
+
+
 def left(header, rows) -> str:
     """A table with all columns to the left, for words."""
     return tables.markdown(header, rows).replace("--:", ":--")
@@ -196,11 +202,11 @@ def api_names() -> str:
         value = getattr(tradeoff, name)
         where = getattr(value, "__module__", None) if callable(value) else None
         target = f"{{py:obj}}`{name} <{where}.{name}>`" if where else f"`{name}`"
-        first = cleandoc(value.__doc__ or "").splitlines()[0] if callable(value) else "a table of them, by name"
-        rows += [[target, plain(first)]]
+        first = cleandoc(value.__doc__).partition("\n\n")[0] if callable(value) else "a table of them, by name"
+        rows += [[target, with_code(first.replace("\n", " "))]]
     return "\n\n".join(["# Names of `tradeoff`", cleandoc(tradeoff.__doc__).partition("\n\n")[0],
                         left(["name", "what"], rows)]) + "\n"  # fmt: skip
 
 
 def api_page() -> str:
-    return "# API reference\n\n" + toctree(modules())
+    return "# API reference\n\n" + toctree([f"{name.removeprefix('tradeoff.')} <{name}>" for name in modules()])

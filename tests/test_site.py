@@ -65,6 +65,7 @@ def test_every_public_name_is_listed(pages):
     page = pages.api_names()
     for name in tradeoff.__all__:
         assert f".{name}>`" in page or f"`{name}`" in page
+    assert "\\`" not in page, "code is shown as code"
 
 
 class _Addresses(HTMLParser):
