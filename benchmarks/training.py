@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--steps 10] [--batch 100] [--repetitions 7] [--clock wall|process] [--json FILE]
 
-*Strategies.* Steps of each, by `tradeoff.training.fit` but without its start, over the passes that they make, and
-nothing else: its gradients in the input, its forward passes without, and plain torch's step (forward, backward, Adam)
-on each batch it trains on. 1.00 would be a strategy, its attacks and a loop that cost nothing of their own.
+*Strategies.* The second epoch of each, by `tradeoff.training.fit` (two epochs less one), over the passes that it makes,
+and nothing else: its gradients in the input, its forward passes without, and plain torch's step (forward, backward,
+Adam) on each batch it trains on. 1.00 would be a strategy, its attacks and a loop that cost nothing of their own.
 
 *Loading.* The share of linf training that goes into gathering batches from 10,000 images, and that of natural training,
 which has tenfold fewer passes to hide it: by what `fit` logs, which is wall time.
@@ -12,8 +12,8 @@ which has tenfold fewer passes to hide it: by what `fit` logs, which is wall tim
 *Memory.* The peak of a process that trains (e-at, checkpoint after every step), against its epochs: a straight
 line, whose slope is megabytes an epoch (Linux).
 
-*Computing.* Natural and linf training of both MNIST networks with another `precision` or `memory_format`, or compiled
-(with --compile, as that takes minutes and a C++ compiler), over training without; and what that changes: the largest
+*Computing.* Natural and linf training of the network with another `precision` or `memory_format`, or compiled (with
+--compile, as that takes minutes and a C++ compiler), over training without; and what that changes: the largest
 difference of a weight after the same steps.
 
 As in benchmarks/attacks.py, whose helpers these are: all that is compared runs in turn, and ratios are medians of those
@@ -28,7 +28,6 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import product
 from math import ceil
 from pathlib import Path
 from shutil import which
@@ -49,7 +48,7 @@ from tradeoff.training import fit
 
 NAMES = ("natural", "linf", "l1", "l2", "avg", "max", "msd", "e-at", "alternating", "rt", "avg-rt", "max-rt")
 LIMIT = 1.15  # of the bare passes
-LOADING = 0.01  # of adversarial training
+LOADING = 0.01  # of training
 MEMORY = 0.5  # MB an epoch
 EPOCHS = (2, 4, 8, 12)
 
@@ -73,15 +72,15 @@ def steps(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
 
 def measure_strategies(names, model: str, images: Images, batch: int, repetitions: int, clock) -> dict[str, dict]:
     """Per strategy, its time over that of its bare passes, and the limit."""
-    network, n = build(model, 0), len(images)
+    network, n = build(model, 0), len(images) // batch
     x, y = torch.tensor(images.x[:batch]), torch.tensor(images.y[:batch])
     rows = {}
     for name in names:
-        jobs = {"fit": training(name, model, images, batch), "start": training(name, model, images.first(batch), batch)}
-        ((record,), (first,)) = (job(0) for job in jobs.values())
-        # In batches, without the first step and what comes before it; the looks at a few inputs alone are rounded off.
-        forward, backward = ((record[way] - first[way]) // batch for way in ("forward", "backward"))
-        trained = (n // batch - 1) * max(1, round(sum(record["so_far"]["chosen"]) / n))
+        jobs = {epochs: training(name, model, images, batch, epochs) for epochs in (1, 2)}
+        last = jobs[2](0)[-1]
+        # In batches; the looks at a few inputs alone are rounded off.
+        forward, backward = (last[way] // batch for way in ("forward", "backward"))
+        trained = n * max(1, round(sum(last["so_far"]["chosen"]) / (2 * len(images))))
         climbed, looked = backward - trained, forward - backward
 
         def bare(repetition, trained=trained, climbed=climbed, looked=looked):
@@ -91,8 +90,8 @@ def measure_strategies(names, model: str, images: Images, batch: int, repetition
             forwards(network, x, y, looked)
 
         times = take_turns({"bare": bare, **jobs}, repetitions, clock)
-        rows[name] = spread((times["fit"] - times["start"]) / times["bare"], limit=LIMIT,
-                            seconds=float(median(times["fit"])),
+        epoch = times[2] - times[1]
+        rows[name] = spread(epoch / times["bare"], limit=LIMIT, seconds=float(median(epoch)),
                             passes={"steps": trained, "gradients": climbed, "looks": looked})  # fmt: skip
     return rows
 
@@ -102,11 +101,11 @@ def measure_loading(model: str, images: Images, batch: int, repetitions: int) ->
     rows = np.random.default_rng(0).integers(len(images), size=10_000)
     many = Images(images.x[rows], images.y[rows], images.name, images.source, images.classes)
     found = {}
-    for name, limit in {"linf": LOADING, "natural": None}.items():
+    for name in ("linf", "natural"):
         job = training(name, model, many, batch)
         records = [job(repetition)[0] for repetition in range(repetitions)]
         shares = np.array([record["loading_seconds"] / record["seconds"] for record in records])
-        found[name] = spread(shares, limit=limit)
+        found[name] = spread(shares, limit=LOADING)
     return found
 
 
@@ -125,16 +124,16 @@ def _peak(epochs: int) -> float:
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 
-def measure_computing(images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
-    """Per network, training and way of computing: its time over that of the default, seconds a step, and by how much
+def measure_computing(model: str, images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
+    """Per training and way of computing: its time over that of the default, seconds a step, and by how much
     the weights differ after the same steps. Compiling is not counted: it is done in the round that warms up."""
     ways = {"bf16": {"precision": "bf16"}, "channels last": {"memory_format": "channels_last"}}
     ways |= {"compile": {"compile": True}} if compiled else {}
     rows, count = {}, ceil(len(images) / batch)
-    for model, name in product(("small_cnn", "paper_cnn"), ("natural", "linf")):
+    for name in ("natural", "linf"):
         experiment, trained = EXPERIMENTS[f"mnist-{name}"], {}
 
-        def job(repetition, way, experiment=experiment, model=model, trained=trained):
+        def job(repetition, way, experiment=experiment, trained=trained):
             trained[way] = network = build(model, 0)
             fit(network, images, experiment.attacks, experiment.combine, epochs=1, lr=1e-3, seed=repetition,
                 batch=batch, **ways.get(way, {}))  # fmt: skip
@@ -143,7 +142,7 @@ def measure_computing(images: Images, batch: int, repetitions: int, clock, compi
         plain = trained["plain"].state_dict()
         for way in ways:
             apart = max(float((weight - plain[part]).abs().max()) for part, weight in trained[way].state_dict().items())
-            rows[f"{model} {name} {way}"] = spread(times[way] / times["plain"], limit=None, difference=apart,
+            rows[f"{name} {way}"] = spread(times[way] / times["plain"], limit=None, difference=apart,
                                                    seconds=float(median(times[way])) / count)  # fmt: skip
     return rows
 
@@ -178,18 +177,18 @@ def main() -> None:
         print(ratio_line(name, row))
     loading = measure_loading(*how)
     for name, row in loading.items():
-        limit = f"limit {row['limit']:.0%}" if row["limit"] else "no limit"
-        print(f"loading, {name:<8} {row['ratio']:.2%} ({row['least']:.2%} to {row['largest']:.2%})  {limit}")
+        print(f"loading, {name:<8} {row['ratio']:.2%} ({row['least']:.2%} to {row['largest']:.2%})  "
+              f"limit {LOADING:.0%}")  # fmt: skip
     memory = measure_memory()
     print(f"{growth_line('Memory, epochs', memory)}, limit {MEMORY} MB an epoch")
     print("Time over that of float32, contiguous, not compiled")
     compiled = options.compile and compiler()
     if options.compile and not compiled:
         print("not compiled: torch.compile needs a C++ compiler, and there is none (apt-get install g++, or set CXX)")
-    computing = measure_computing(digits, options.batch, options.repetitions, clock, compiled)
+    computing = measure_computing(*how, clock, compiled)
     for name, row in computing.items():
         helps = "helps" if row["largest"] < 1 else "does not help" if row["least"] >= 1 else "undecided"
-        print(f"{name:<32} {row['ratio']:.2f} ({row['least']:.2f} to {row['largest']:.2f})  "
+        print(f"{name:<22} {row['ratio']:.2f} ({row['least']:.2f} to {row['largest']:.2f})  "
               f"{row['seconds']:.4f} s a step, weights differ by {row['difference']:.1e}: {helps}")  # fmt: skip
 
     if options.json:

@@ -198,8 +198,10 @@ def fit(
     saved, start = time.monotonic(), len(records) * steps + sums["steps"]
     bar = progress_bar(epochs * len(x), label if me == 0 else None, done=start * len(x) // steps)
     with bar, _computing(model, *computing) as network:
+        network.train()
         for i in range(start, epochs * steps):
             epoch, step = divmod(i, steps)
+            loading = time.perf_counter()
             if i == start or step == 0:
                 began = time.perf_counter() - sums["seconds"]
                 share = min(1.0, (1 + 2 * epoch / warmup) / 3) if warmup else 1.0
@@ -208,19 +210,20 @@ def fit(
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
+                mine = [np.array_split(rows, processes)[me] for rows in order]
                 crops = draw_crops(len(x), draws) if augment else None
-            loading = time.perf_counter()
-            mine = np.array_split(order[step], processes)[me]
-            rows = torch.from_numpy(mine)
+            rows = torch.from_numpy(mine[step])
             inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
             if augment:
-                inputs = crop(inputs, crops[mine])
+                inputs = crop(inputs, crops[mine[step]])
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
-            rng = _rng(seed, epoch, step)
-            keys = rng.integers(0, 2**64, len(order[step]) if now else 0, dtype=np.uint64)
-            turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
+            turn = None
+            if now:
+                rng = _rng(seed, epoch, step)
+                keys = rng.integers(0, 2**64, len(order[step]), dtype=np.uint64)
+                turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
             try:
                 with count_passes(network) as passes:
                     loss, count = _step(network, descending, inputs, labels, now, examples, turn, len(order[step]))
@@ -269,14 +272,15 @@ def _step(
     y: Tensor,
     attacks: Sequence,
     examples: Callable,
-    turn: Turn,
+    turn: Turn | None,
     batch: int,
 ) -> tuple[float, np.ndarray]:
     """Train on this process's share of a batch: the loss on all of it, and what it adds to the tally."""
-    with evaluating(network):
-        parts = examples(network, x, y, attacks, turn) if attacks else [Points(x, torch.full_like(y, -1))]
-    network.train()
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+    parts = [Points(x, torch.full_like(y, -1))]
+    if attacks:
+        with evaluating(network):
+            parts = examples(network, x, y, attacks, turn)
+    if len(parts) > 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
         logits = network(torch.cat([part.x for part in parts])).split(len(x))
     else:
         logits = [network(part.x) for part in parts]  # the same up to rounding, in less memory

@@ -297,15 +297,15 @@ def attacking(model: Model, x: Tensor, y: Tensor, S, box: Box, loss: str = "marg
 
 @contextmanager
 def evaluating(model: Model) -> Iterator[None]:
-    """Hold every part of the model in eval mode, and restore each part's own mode on the way out."""
-    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
+    """Hold every part of the model in eval mode, and bring those that train back to it on the way out."""
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
     try:
-        for module, _ in modes:
-            module.training = False
+        for part in training:
+            part.training = False
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for part in training:
+            part.training = True
 
 
 def check_batch(x: Tensor, y: Tensor, box: Box) -> None:

@@ -101,14 +101,15 @@ def _search(attack: RandomSearch | GridSearch, model: Model, x: Tensor, y: Tenso
 def _blocks(attack: RandomSearch | GridSearch, model: Model) -> Iterator[Callable[[Tensor, Tensor, Draws], Found]]:
     """The attack's moves in order, several to a search, which finds what they would have found one by one.
 
-    A block holds as many moves as there were before it, up to `MOVES` (so that an example at most doubles the passes
-    that it needed), and more where few examples are left to fill a batch.
+    A block holds `MOVES` moves, but where examples leave no more than there were before it (so that an example at most
+    doubles the passes that it needed), and more where few examples are left to fill a batch.
     """
     S, moves, tried = attack.S, list(attack.moves()), 0
 
     def search(x: Tensor, y: Tensor, draws: Draws) -> Found:
         nonlocal tried
-        block = moves[tried : tried + max(min(tried, MOVES), BATCH // len(x), 1)]
+        size = min(tried, MOVES) if attack.early_stop else MOVES
+        block = moves[tried : tried + max(size, BATCH // len(x), 1)]
         tried += len(block)
         moved = _apply_each(S, x, torch.stack([move(x, draws) for move in block]))
         with torch.no_grad():
