@@ -427,7 +427,7 @@ print(*(f"{gain.attack} broke {gain.broken} of {gain.tried}" for gain in outcome
 #
 # ## Exercise
 #
-# Is a gradient better spent on one long climb or on another start? Give `APGD` on $\ell_1$ two hundred steps to a
+# Is a gradient better spent on one long climb or on another start? Give `APGD` on $\ell_1$ one hundred steps to a
 # digit, in one climb and in five, straight ones and such that begin at $3\epsilon$. Which breaks most? And
 # before you try: does `Softened` help the winner?
 #
@@ -438,7 +438,7 @@ print(*(f"{gain.attack} broke {gain.broken} of {gain.tried}" for gain in outcome
 # left = {}
 # for climbs in (1, 5):
 #     for begin, radii in (("straight", (1,)), ("from 3ε", (3, 2, 1))):
-#         attack = APGD(l1, steps=200 // climbs, restarts=climbs, radii=radii)
+#         attack = APGD(l1, steps=100 // climbs, restarts=climbs, radii=radii)
 #         for slopes, tried in (("own", attack), ("softened", Softened(attack))):
 #             x_adv = tried(model, x, y, np.random.default_rng(0))
 #             left[climbs, begin, slopes] = (model(x_adv).argmax(dim=1) == y).double().mean().item()

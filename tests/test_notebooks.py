@@ -89,8 +89,8 @@ def test_a_notebook_asks_answers_and_leaves_something_to_do(path):
 
 @notebooks
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
-    """From top to bottom in an empty folder, without network, then the solution: no error, no warning, no file left,
-    and a figure."""
+    """From top to bottom in an empty folder, without network, and the solution too: no error, no warning, no file left,
+    a figure."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine take minutes
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
