@@ -1,12 +1,13 @@
 """What training costs beside the network, and what helps it: strategies, loading, memory, precision and layout.
 
-    python benchmarks/training.py [--steps 10] [--batch 100] [--repetitions 7] [--clock wall|process] [--json FILE]
+    python benchmarks/training.py [--model NAME] [--steps 10] [--batch 100] [--repetitions 7] [--images 10000]
+        [--clock wall|process] [--compile] [--json FILE]
 
 *Strategies.* The second epoch of each, by `tradeoff.training.fit` (two epochs less one), over the passes that it makes,
 and nothing else: its gradients in the input, its forward passes without, and plain torch's step (forward, backward,
 Adam) on each batch it trains on. 1.00 would be a strategy, its attacks and a loop that cost nothing of their own.
 
-*Loading.* The share of linf training that goes into gathering batches from 10,000 images, and that of natural training,
+*Loading.* The share of linf training that goes into gathering batches from many images, and that of natural training,
 which has tenfold fewer passes to hide it: by what `fit` logs, which is wall time.
 
 *Memory.* The peak of a process that trains (e-at, checkpoint after every step), against its epochs: a straight
@@ -96,9 +97,9 @@ def measure_strategies(names, model: str, images: Images, batch: int, repetition
     return rows
 
 
-def measure_loading(model: str, images: Images, batch: int, repetitions: int) -> dict[str, dict]:
-    """The share of training that is loading, on many images made of those given."""
-    rows = np.random.default_rng(0).integers(len(images), size=10_000)
+def measure_loading(model: str, images: Images, batch: int, repetitions: int, n: int) -> dict[str, dict]:
+    """The share of training that is loading, on n images made of those given."""
+    rows = np.random.default_rng(0).integers(len(images), size=n)
     many = Images(images.x[rows], images.y[rows], images.name, images.source, images.classes)
     found = {}
     for name in ("linf", "natural"):
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--images", type=int, default=10_000, help="to load batches from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
@@ -175,7 +177,7 @@ def main() -> None:
     strategies = measure_strategies(options.strategies, *how, clock)
     for name, row in strategies.items():
         print(ratio_line(name, row))
-    loading = measure_loading(*how)
+    loading = measure_loading(*how, options.images)
     for name, row in loading.items():
         print(f"loading, {name:<8} {row['ratio']:.2%} ({row['least']:.2%} to {row['largest']:.2%})  "
               f"limit {LOADING:.0%}")  # fmt: skip
