@@ -2,10 +2,12 @@
 
 import ast
 import doctest
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from tradeoff import transfer
 from tradeoff.names import lookup
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSIONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 
 
 def modules_after(code):
@@ -75,28 +79,31 @@ def test_a_type_checker_accepts_a_users_program():
     assert run.returncode == 0, run.stdout
 
 
-SMOKE = """
+THEORY = """
 from pathlib import Path
 import tradeoff
-from tradeoff import claims
-from tradeoff.records import RUNS
 package = Path(tradeoff.__file__).parent
 assert package.is_relative_to(Path(__import__("sys").prefix)), package
 assert (package / "py.typed").exists() and (package / "__init__.pyi").exists()
 assert len(list(package.glob("results/limits-*.json"))) == 3
-assert sorted(p.relative_to(RUNS) for p in RUNS.rglob("outcomes.npz"))
 D = tradeoff.BernoulliFeature(2, 100, 0.9)
 assert abs(tradeoff.game_value(D, (tradeoff.Linf(0.2), tradeoff.L1(2)), "union").value - 0.22887) < 1e-6
+lower, upper = tradeoff.flow_bounds(D, (tradeoff.Linf(0.2), tradeoff.L1(2)), "union", step=1 / 8)
+assert lower <= tradeoff.enclosure(D, (tradeoff.Linf(0.2), tradeoff.L1(2)), "union") <= upper
+assert all(evidence.holds for _, evidence in tradeoff.THEOREMS["exact-game"].run())
+"""
+SMOKE = f"""{THEORY}
+from tradeoff import claims
+from tradeoff.records import RUNS
+assert sorted(p.relative_to(RUNS) for p in RUNS.rglob("outcomes.npz"))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_what_is_built_installs_and_works(kind, tmp_path):
-    """In an environment of its own, which borrows this one's dependencies: what is tested is the package, offline."""
+def built(kind, folder):
+    """The wheel or the sdist, made of the files that are or would be committed; skips where that cannot be."""
     pytest.importorskip("build", reason="there is no build: pip install '.[dev]'")
     pytest.importorskip("setuptools", reason="there is no setuptools to build with: pip install '.[dev]'")
-    source = tmp_path / "source"
+    source = folder / "source"
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     if files.returncode:
         pytest.skip("not a checkout of the repository: there is nothing to build from")
@@ -104,21 +111,69 @@ def test_what_is_built_installs_and_works(kind, tmp_path):
         if name.startswith(("tradeoff/", "pyproject.toml", "README.md", "LICENSE")) and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(tmp_path / "dist")]
+    build = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(folder / "dist")]
     subprocess.run([*build, str(source)], check=True, capture_output=True, timeout=300)
-    (built,) = (tmp_path / "dist").iterdir()
+    (made,) = (folder / "dist").iterdir()
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_what_is_built_installs_and_works(kind, tmp_path):
+    """In an environment of its own, which borrows this one's dependencies: what is tested is the package, offline."""
+    made = built(kind, tmp_path)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     here = subprocess.run(
         [python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True
     )
     target = Path(here.stdout.strip())
-    install = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(built)]
+    install = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(made)]
     subprocess.run([sys.executable, "-m", "pip", "install", *install], check=True, capture_output=True, timeout=300)
     (target / "borrowed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     subprocess.run([python, "-c", SMOKE], cwd=tmp_path, check=True, timeout=120)
     listed = subprocess.run([python, "-m", "tradeoff"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "limits" in listed.stdout and (target / "bin" / "tradeoff").exists()
+
+
+def interpreter(version):
+    """A Python of this version that can make environments, on the path or among pyenv's; skips where there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for python in (f"python{version}", *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))):
+        try:
+            subprocess.run([python, "-c", "import ensurepip, venv"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    pytest.skip(f"there is no Python {version}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version, lowest", [*((version, False) for version in VERSIONS), (VERSIONS[0], True)])
+def test_the_wheel_installs_on_every_python(version, lowest, tmp_path):
+    """With the dependencies of the theory from the registry: the newest, or the lowest that are declared."""
+    python, made = interpreter(version), built("wheel", tmp_path)
+    subprocess.run([python, "-m", "venv", str(tmp_path / "env")], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    needs = [need.replace(">=", "==") if lowest else need for need in PROJECT["dependencies"]]
+    probe = [
+        python,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--retries",
+        "0",
+        "--dest",
+        str(tmp_path / "probe"),
+        needs[0],
+    ]
+    if subprocess.run(probe, capture_output=True, timeout=120).returncode:
+        pytest.skip("there is no registry to install from")
+    install = [python, "-m", "pip", "install", "--only-binary", ":all:", str(made), *needs]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    subprocess.run([python, "-c", THEORY], cwd=tmp_path, check=True, timeout=300)
 
 
 def test_an_error_names_all_that_is_known_or_the_nearest():
