@@ -142,8 +142,7 @@ with paper_style():
 # perturbations the average risk of $f$ is exactly $1/2$. The worst perturbations can only be worse. $\;\blacksquare$
 #
 # So step 3 is an equation and not a bound, for *any* function of the input. The cell tries some, a few of them silly.
-# Errors are shares of some 20,000 samples, each within 0.016 of its probability except with a chance of $10^{-3}$ or
-# less.
+# Errors are shares of samples, and their sums would be one but for that; how far off an error can be is printed, too.
 
 # %%
 rules = {
@@ -158,6 +157,8 @@ print(f"{'classifier':32}error of x + r_1, y = +1    of x + r_inf, y = -1    sum
 for name, (after_1, after_inf) in rules.items():
     errors = np.mean(after_1[y > 0] != 1), np.mean(after_inf[y < 0] != -1)
     print(f"{name:32}{errors[0]:24.4f}{errors[1]:24.4f}{sum(errors):7.3f}")
+width = np.sqrt(np.log(2 * 2 * len(rules) / 1e-3) / (2 * min(np.sum(y > 0), np.sum(y < 0))))  # Hoeffding
+print(f"all errors within {width:.3f} of their probabilities, but for a chance of 0.001 at most")
 
 # %% [markdown]
 # ## 3. The proof, checked

@@ -126,11 +126,11 @@ print(f"{inside.sum()} sets; the lowest lies {excess.min():+.1e} from the line")
 
 # %% [markdown]
 # Now the bookkeeping. Adversary $i$ makes a classifier err on label $+1$ up to some level of $T$: $M^i_+$ on inputs
-# with $x_0 = y$, and $M^i_-$ on those with $x_0 = -y$. On label $-1$ the levels of $-T$ are $N^i_\pm$. Let
-# $G_{ij}(\delta)$ be the half-width, at the offset $\delta$ of $x_0$, of the Minkowski sum $K_i \oplus K_j$. If an
-# input of label $+1$ and one of label $-1$ differ by less, then noise takes both to the same point, and one of them is
-# lost. Inputs of the two labels that both have $x_0 = y$ are $2$ apart in $x_0$; one with $x_0 = y$ and one with
-# $x_0 = -y$ share their $x_0$. Hence the
+# with $x_0 = y$, and $M^i_-$ on those with $x_0 = -y$. On label $-1$ the levels of $-T$ are $N^i_\pm$ (no kin of
+# the number of places in notebook 03). Let $G_{ij}(\delta)$ be the half-width, at the offset $\delta$ of $x_0$, of the
+# Minkowski sum $K_i \oplus K_j$. If an input of label $+1$ and one of label $-1$ differ by less, then noise takes both
+# to the same point, and one of them is lost. Inputs of the two labels that both have $x_0 = y$ are $2$ apart in $x_0$;
+# one with $x_0 = y$ and one with $x_0 = -y$ share their $x_0$. Hence the
 #
 # **Finite program.** The least risk of any measurable classifier is
 # $$

@@ -366,7 +366,7 @@ for title, subject, S in (("as trained", model, l1), ("rounded", lambda v: model
 # undecided.
 
 # %%
-part, radii = slice(0, 25), (0.02, 0.06, 0.1, 0.13, 0.16)
+part, radii = slice(0, 25), (0.05, 0.1, 0.13, 0.16, 0.2)
 proved = [certify(model, x[part], y[part], Linf(eps)) for eps in radii]
 attacked = []
 for eps in radii:
@@ -378,7 +378,7 @@ with paper_style():
     ax.fill_between(radii, lower, upper, color="0.88", lw=0, label="the truth is in here")
     ax.plot(radii, upper, "o-", ms=3.5, color=COLOURS["l1"], label="attacked")
     ax.plot(radii, lower, "s--", ms=3.5, color=COLOURS["linf"], label="certified")
-    ax.set(xlabel=r"$\ell_\infty$ radius", ylabel="accuracy", xlim=(0, 0.17), ylim=(0, 1))
+    ax.set(xlabel=r"$\ell_\infty$ radius", ylabel="accuracy", xlim=(0, 0.21), ylim=(0, 1))
     ax.legend(loc="lower left")
     display(figure)
 for eps, a, b in zip(radii, proved, attacked, strict=True):

@@ -214,7 +214,7 @@ print("million passes: " + ", ".join(f"{run} {spent:.1f}" for run, spent in cost
 # - *Masking is learnt.* It is no accident of one network: whatever is trained on $\ell_\infty$ noise of this radius
 #   learns the same flat zone, and a mixture of noises that contains it inherits it.
 # - *Train on what breaks.* Given the attacks that see past the zone, APGD from larger balls and SLIDE along softened
-#   slopes, E-AT at its usual cost ends far above all others (last rows of the table), and gives up some
+#   slopes, E-AT at its usual cost ends far above all others (the row *e-at, softened too*), and gives up some
 #   $\ell_\infty$ robustness for it. The trade-off is real; most of what was lost beyond it was not.
 # - *Published numbers need their attack beside them.* Tables here come with budgets, intervals and reasons; the
 #   evaluation of any network can be repeated with `python -m tradeoff.evaluate`, these tables with
