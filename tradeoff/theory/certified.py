@@ -22,6 +22,8 @@ from tradeoff.theory.intervals import ball, normal_cdf, normal_cdf_below, power,
 from tradeoff.theory.plane import log_slope, meeting, softplus, tangent
 from tradeoff.theory.program import CAPACITY, REACH, minimum_cut
 
+NEARBY = (-1e-2, -1e-4, -1e-6, 0.0, 1e-6, 1e-4, 1e-2)  # relative errors of a slope
+
 # Of the lattices that enclose an average:
 STEP = 1 / 512
 NEAR = 32.0  # levels on either side of where the optimum is, none left out
@@ -164,7 +166,9 @@ def _half_plane(dist: GaussianFeature, sets: tuple[Lp, ...], adversary: str) -> 
             return ball(0.5)
         points = [(ball(0), ball(0))] if across is None else [(ball(1), across.lower() / 2)]
         for S in sets:
-            for u in {1: (0.0, S.eps), inf: (S.eps,)}.get(S.p) or (_contact(S, dist.d, float(c)),):
+            # On both sides of the nearest point, too: c has lost digits where the margin is flat.
+            ends = {1: (0.0, S.eps), inf: (S.eps,)}
+            for u in ends.get(S.p) or [_contact(S, dist.d, float(c) * (1 + off)) for off in NEARBY]:
                 points.append((ball(u), _enclosed_width(S, dist.d, Fraction(u))))
         gaps = [(alpha * (1 - x_0), alpha - T) for x_0, T in points]
         gaps += [(a.max(arb(0)), b.max(arb(0))) for a, b in gaps]  # closer, and in the set with them

@@ -488,11 +488,31 @@ def _flow(
     heads = np.concatenate([nodes, np.full(len(nodes), sink), (size + minus[pair][which]) * points + total[which] - k])
     values = np.concatenate([*capacity, np.full(count, scale)]).astype(np.int32)
     graph = csr_array((values, (rows, heads)), shape=(sink + 1, sink + 1))
-    # First along few edges, which nearly suffice where all is tight: there the search for the last paths takes minutes.
     few = np.append(np.ones(2 * len(nodes), dtype=bool), tight[which])
-    flow = maximum_flow(csr_array((values[few], (rows[few], heads[few])), shape=graph.shape), source, sink)
-    if flow.flow_value / scale >= enough:
-        return flow.flow_value / scale, np.full(size, inf)
+    few = csr_array((values[few], (rows[few], heads[few])), shape=graph.shape)
+    value, kept = _cut(graph, few, source, sink, enough * scale, grain)
+    if kept is None:
+        return value / scale, np.full(size, inf)
+    # The half-line that differs least, by mass, from what the cut keeps; if it hardly matters, the highest.
+    gain = (capacity[0] * np.where(kept[nodes], 1.0, -1.0)).reshape(size, points)
+    cost = np.concatenate([np.zeros((size, 1)), np.cumsum(gain, axis=1)], axis=1)
+    near = cost <= cost.min(axis=1, keepdims=True) + 1e-6 * scale / size
+    lost = points - near[:, ::-1].argmax(axis=1)
+    M = np.where(lost == points, inf, alpha + z[0][:, 0] + step * (lost - 0.5))
+    return value / scale, M
+
+
+def _cut(
+    graph: csr_array, few: csr_array, source: int, sink: int, enough: float, grain: int
+) -> tuple[int, np.ndarray | None]:
+    """A flow from source to sink, and the nodes, bool, that the source still reaches; None if `few` edges carry enough.
+
+    The flow goes first along these, which nearly suffice where all is tight: there the search for the last paths takes
+    minutes.
+    """
+    flow = maximum_flow(few, source, sink)
+    if flow.flow_value >= enough:
+        return flow.flow_value, None
     graph = graph - flow.flow
     ends = np.flatnonzero(graph.indices == sink)
     ends = np.append(ends, np.arange(graph.indptr[source], graph.indptr[source + 1]))
@@ -501,15 +521,9 @@ def _flow(
     more = maximum_flow(graph, source, sink)
     graph = graph - more.flow
     graph.eliminate_zeros()
-    kept = np.zeros(sink + 1, dtype=bool)
-    kept[breadth_first_order(graph, source, return_predecessors=False)] = True
-    # The half-line that differs least, by mass, from what the cut keeps; if it hardly matters, the highest.
-    gain = (capacity[0] * np.where(kept[nodes], 1.0, -1.0)).reshape(size, points)
-    cost = np.concatenate([np.zeros((size, 1)), np.cumsum(gain, axis=1)], axis=1)
-    near = cost <= cost.min(axis=1, keepdims=True) + 1e-6 * scale / size
-    lost = points - near[:, ::-1].argmax(axis=1)
-    M = np.where(lost == points, inf, alpha + z[0][:, 0] + step * (lost - 0.5))
-    return (flow.flow_value + more.flow_value) / scale, M
+    reached = np.zeros(graph.shape[0], dtype=bool)
+    reached[breadth_first_order(graph, source, return_predecessors=False)] = True
+    return flow.flow_value + more.flow_value, reached
 
 
 def _risk(outer: np.ndarray, mass: np.ndarray, M: np.ndarray, alpha: float) -> float:
