@@ -18,7 +18,7 @@ def worked(kind: str) -> tuple[str, list[str]]:
     """The diff of a section, and the pytest command that it names."""
     (section,) = re.findall(rf"^## {kind}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     (diff,) = re.findall(r"^```diff\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    (command,) = re.findall(r"`pytest ([^`]+)`", section)
+    (command,) = re.findall(r"`pytest\s+([^`]+)`", section)
     return diff, command.split()
 
 
