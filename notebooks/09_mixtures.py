@@ -73,11 +73,11 @@ for name, finding in found.items():
         print(f"not borne out, {name}: {claims.UNCONFIRMED[name]}")
 
 # %% [markdown]
-# The two networks answer differently, as theory has it. The one that knows moves and $\ell_\infty$ noise falls to their
-# mixtures. A move is no addition of a fixed vector: how the noise acts depends on where the ink has gone. The one that
-# knows $\ell_p$ noises loses next to nothing more. Its gain over the attacks *of one kind*, in the first of its two
-# lines, vanishes when the strong suite's longer climbs are counted for the pure types too. Noise plus noise is noise of
-# the same family: where the network is nearly linear, Claim 3 applies, and the worst of the mixtures is pure.
+# The two networks answer differently. The one that knows moves and $\ell_\infty$ noise falls to
+# their mixtures. A move is no addition of a fixed vector: how the noise acts depends on where the ink has gone. The
+# one that knows $\ell_p$ noises loses next to nothing more. Its gain over the attacks *of one kind*, in the first of
+# its two lines, vanishes when the strong suite's longer climbs are counted for the pure types too. Noise plus noise
+# is noise of the same family; if the network were linear, Claim 3 would say that the worst of the mixtures is pure.
 #
 # ## 3. How much of which
 #
@@ -153,9 +153,9 @@ for mixed, pure in (("mnist-mix-rt", "mnist-max-rt"), ("mnist-mix-l1", "mnist-ma
 # ## What was learned
 #
 # - *Mixtures of moves and noise are strictly stronger than their union*, on digits that were held one by one against
-#   every attack that we have on the pure types.
-# - *Mixtures of $\ell_p$ noises are not*, on our networks, once the pure types are attacked as hard. A gain of mixtures
-#   over short attacks can be a gain over short attacks.
+#   every attack of both suites on the pure types.
+# - *For mixtures of $\ell_p$ noises that is not shown*, on our one network, once the pure types are attacked as hard.
+#   A gain of mixtures over short attacks can be a gain over short attacks.
 # - *No share is the right one.* An evaluation that fixes $\beta$ overstates robustness.
 # - The numbers come from `python -m tradeoff.experiments NAME --suite mixtures`, the tests from
 #   `python -m tradeoff.claims`, the figures from `python -m tradeoff.figures mixture_bars affine_beta mixture_images`.

@@ -162,8 +162,7 @@ EXPERIMENTS["mnist-e-at-apgd"] = replace(EXPERIMENTS["mnist-e-at"], attacks=(
 # And against slopes that see past what a network masks its gradients with.
 EXPERIMENTS["mnist-e-at-soft"] = replace(EXPERIMENTS["mnist-e-at-apgd"], attacks=(
     *EXPERIMENTS["mnist-e-at-apgd"].attacks, *map(Softened, EXPERIMENTS["mnist-l1"].attacks)))  # fmt: skip
-# One network for all three, behind a front end that swallows linf noise, trained on what gets through. What l2 finds
-# there l1 finds too, nearly always, but without it flips become hard to find: l1 falls further under more restarts.
+# One network for all three, behind a front end that swallows linf noise, trained on what gets through.
 EXPERIMENTS["mnist-dead-zone"] = Experiment(
     "mnist", "dead_zone_wide_cnn", combine="e-at", epochs=40, lr=1e-3, batch=100, warmup=2, suite="flips",
     watch="flips-20", watched=200, attacks=(
@@ -173,7 +172,7 @@ EXPERIMENTS["mnist-dead-zone-small"] = replace(EXPERIMENTS["mnist-dead-zone"], m
 
 
 # Against mixtures with a share drawn for each example and try. Ten moves, each the start of ten steps, would cost 210
-# passes; of what costs 45, five times four breaks most. What has l1 noise in it would mask its own gradients.
+# passes; five, each of four steps, cost 45. Training on l1 noise masks gradients, hence the softened slopes.
 _CE = {"loss": "ce", "early_stop": False}
 EXPERIMENTS["mnist-mix-rt"] = replace(EXPERIMENTS["mnist-max-rt"], combine="avg", attacks=(
     AffineAttack(RandomSearch(RT, tries=5, **_CE), PGD(LINF, steps=4, **_CE)),))  # fmt: skip

@@ -16,15 +16,19 @@ def small_cnn() -> nn.Module:
     >>> sum(p.numel() for p in small_cnn().parameters())
     166406
     """
+    return _strided_cnn(16, 100)
+
+
+def _strided_cnn(width: int, hidden: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 16, 4, stride=2, padding=1),
+        nn.Conv2d(1, width, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 4, stride=2, padding=1),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 100),
+        nn.Linear(2 * width * 7 * 7, hidden),
         nn.ReLU(),
-        nn.Linear(100, 10),
+        nn.Linear(hidden, 10),
     )
 
 
@@ -165,16 +169,7 @@ def wide_cnn() -> nn.Module:
     >>> sum(p.numel() for p in wide_cnn().parameters())
     839018
     """
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 256),
-        nn.ReLU(),
-        nn.Linear(256, 10),
-    )
+    return _strided_cnn(32, 256)
 
 
 def behind(a: float, body: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
