@@ -1,11 +1,12 @@
 """What training costs beside the network, and what helps it: strategies, loading, memory, precision and layout.
 
     python benchmarks/training.py [--model NAME] [--steps 10] [--batch 100] [--repetitions 7] [--images 10000]
-        [--clock wall|process] [--compile] [--json FILE]
+        [--clock wall|process] [--compile] [--accuracy SEEDS] [--return-memory] [--json FILE]
 
-*Strategies.* The second epoch of each, by `tradeoff.training.fit` (two epochs less one), over the passes that it makes,
-and nothing else: its gradients in the input, its forward passes without, and plain torch's step (forward, backward,
-Adam) on each batch it trains on. 1.00 would be a strategy, its attacks and a loop that cost nothing of their own.
+*Strategies.* An epoch of each after the first, by `tradeoff.training.fit` (as many more as take a second, less the
+first), over the passes that it makes, and nothing else: its gradients in the input, its forward passes without, and
+plain torch's step (forward, backward, Adam) on each batch it trains on. 1.00 would be a strategy, its attacks and a loop
+that cost nothing of their own.
 
 *Loading.* The share of linf training that goes into gathering batches from many images, and that of natural training,
 which has tenfold fewer passes to hide it: by what `fit` logs, which is wall time.
@@ -15,10 +16,13 @@ line, whose slope is megabytes an epoch (Linux).
 
 *Computing.* Natural and linf training of the network with another `precision` or `memory_format`, or compiled (with
 --compile, as that takes minutes and a C++ compiler), over training without; and what that changes: the largest
-difference of a weight after the same steps.
+difference of a weight after the same steps. With --accuracy SEEDS also what it changes in the end: digits-linf trained
+whole, from each seed, and the accuracy (clean, and under PGD) less that of the network trained without, on the same
+1,000 test digits, with the paired 95 % interval.
 
 As in benchmarks/attacks.py, whose helpers these are: all that is compared runs in turn, and ratios are medians of those
 within a repetition, in brackets their least and largest. On a busy machine take --threads 1 and --clock process.
+Memory that is freed is kept, as commands do (`tradeoff.memory`), without with --return-memory.
 """
 
 import argparse
@@ -28,6 +32,7 @@ import re
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -40,10 +45,14 @@ from attacks import CLOCKS, forwards, gradients, growth_line, ratio_line, spread
 from attacks import fit as line
 from torch.nn.functional import cross_entropy
 
+from tradeoff.attacks.suites import suite
 from tradeoff.data import Images, load
-from tradeoff.experiments import EXPERIMENTS
+from tradeoff.evaluation import evaluate
+from tradeoff.experiments import EXPERIMENTS, train
 from tradeoff.files import make_folder, write_json
+from tradeoff.memory import keep_memory
 from tradeoff.models import MODELS, build
+from tradeoff.paired import Paired
 from tradeoff.provenance import provenance
 from tradeoff.training import fit
 
@@ -52,6 +61,12 @@ LIMIT = 1.15  # of the bare passes
 LOADING = 0.01  # of training
 MEMORY = 0.5  # MB an epoch
 EPOCHS = (2, 4, 8, 12)
+COMPUTING = {
+    "bf16": {"precision": "bf16"},
+    "channels last": {"memory_format": "channels_last"},
+    "compile": {"compile": True},
+}
+SECONDS = 1.0  # of the epochs that are timed
 
 
 def training(name: str, model: str, images: Images, batch: int, epochs: int = 1, **how):
@@ -77,22 +92,24 @@ def measure_strategies(names, model: str, images: Images, batch: int, repetition
     x, y = torch.tensor(images.x[:batch]), torch.tensor(images.y[:batch])
     rows = {}
     for name in names:
-        jobs = {epochs: training(name, model, images, batch, epochs) for epochs in (1, 2)}
-        last = jobs[2](0)[-1]
+        last = training(name, model, images, batch, 2)(0)[-1]
+        more = ceil(SECONDS / last["seconds"])
         # In batches; the looks at a few inputs alone are rounded off.
         forward, backward = (last[way] // batch for way in ("forward", "backward"))
         trained = n * max(1, round(sum(last["so_far"]["chosen"]) / (2 * len(images))))
         climbed, looked = backward - trained, forward - backward
 
-        def bare(repetition, trained=trained, climbed=climbed, looked=looked):
-            steps(network, x, y, trained)
-            network.eval()
-            gradients(network, x, y, climbed)
-            forwards(network, x, y, looked)
+        def bare(repetition, more=more, trained=trained, climbed=climbed, looked=looked):
+            for _ in range(more):
+                steps(network, x, y, trained)
+                network.eval()
+                gradients(network, x, y, climbed)
+                forwards(network, x, y, looked)
 
+        jobs = {epochs: training(name, model, images, batch, epochs) for epochs in (1, 1 + more)}
         times = take_turns({"bare": bare, **jobs}, repetitions, clock)
-        epoch = times[2] - times[1]
-        rows[name] = spread(epoch / times["bare"], limit=LIMIT, seconds=float(median(epoch)),
+        epoch = (times[1 + more] - times[1]) / more
+        rows[name] = spread(epoch * more / times["bare"], limit=LIMIT, seconds=float(median(epoch)),
                             passes={"steps": trained, "gradients": climbed, "looks": looked})  # fmt: skip
     return rows
 
@@ -128,8 +145,7 @@ def _peak(epochs: int) -> float:
 def measure_computing(model: str, images: Images, batch: int, repetitions: int, clock, compiled: bool) -> dict:
     """Per training and way of computing: its time over that of the default, seconds a step, and by how much
     the weights differ after the same steps. Compiling is not counted: it is done in the round that warms up."""
-    ways = {"bf16": {"precision": "bf16"}, "channels last": {"memory_format": "channels_last"}}
-    ways |= {"compile": {"compile": True}} if compiled else {}
+    ways = {way: how for way, how in COMPUTING.items() if compiled or way != "compile"}
     rows, count = {}, ceil(len(images) / batch)
     for name in ("natural", "linf"):
         experiment, trained = EXPERIMENTS[f"mnist-{name}"], {}
@@ -145,6 +161,26 @@ def measure_computing(model: str, images: Images, batch: int, repetitions: int, 
             apart = max(float((weight - plain[part]).abs().max()) for part, weight in trained[way].state_dict().items())
             rows[f"{name} {way}"] = spread(times[way] / times["plain"], limit=None, difference=apart,
                                                    seconds=float(median(times[way])) / count)  # fmt: skip
+    return rows
+
+
+def measure_accuracy(ways, seeds: int) -> dict[str, dict]:
+    """Per way of computing, how much more accurate digits-linf becomes, over all seeds, with a 95 % interval."""
+    experiment, digits = EXPERIMENTS["digits-linf"], load("digits", "test").first(1000)
+    attack = {"linf": suite("lp-20")["linf"]}
+
+    def stands(how, seed):
+        network = train(replace(experiment, seed=seed, watch=None, **how)).eval()
+        return evaluate(network, attack, digits.x, digits.y, np.random.default_rng(0), chunk=100)
+
+    plain, rows = [stands({}, seed) for seed in range(seeds)], {}
+    for way in ways:
+        found = [stands(COMPUTING[way], seed) for seed in range(seeds)]
+        for column, names in (("clean", ()), ("linf", ("linf",))):
+            first, second = (np.concatenate([o.standing(*names) for o in some]) for some in (found, plain))
+            paired = Paired.of(first, second)
+            rows[f"{way}, {column}"] = {"accuracy": float(first.mean()), "plain": float(second.mean()),
+                                        "difference": paired.difference, "interval": paired.interval()}  # fmt: skip
     return rows
 
 
@@ -164,11 +200,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
+    parser.add_argument("--accuracy", type=int, default=0, metavar="SEEDS", help="also train digits-linf whole")
+    parser.add_argument("--return-memory", action="store_true", help="leave the C library as it is")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
     options = parser.parse_args()
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
+    if not options.return_memory:
+        keep_memory()
     digits = load("digits").first(options.steps * options.batch)
     how, clock = (options.model, digits, options.batch, options.repetitions), CLOCKS[options.clock]
 
@@ -192,11 +232,16 @@ def main() -> None:
         helps = "helps" if row["largest"] < 1 else "does not help" if row["least"] >= 1 else "undecided"
         print(f"{name:<22} {row['ratio']:.2f} ({row['least']:.2f} to {row['largest']:.2f})  "
               f"{row['seconds']:.4f} s a step, weights differ by {row['difference']:.1e}: {helps}")  # fmt: skip
+    accuracy = measure_accuracy(("bf16", "channels last"), options.accuracy) if options.accuracy else {}
+    for name, row in accuracy.items():
+        print(f"{name:<22} {row['accuracy']:.1%} against {row['plain']:.1%}: {row['difference']:+.1%}, 95 % interval "
+              f"{row['interval'][0]:+.1%} to {row['interval'][1]:+.1%}")  # fmt: skip
 
     if options.json:
         about = provenance(data=digits.source, seed=0)
         options = {name: str(value) for name, value in vars(options).items() if name != "json"}
-        found = {"strategies": strategies, "loading": loading, "memory": memory, "computing": computing}
+        found = {"strategies": strategies, "loading": loading, "memory": memory, "computing": computing,
+                 "accuracy": accuracy}  # fmt: skip
         write_json(parser.parse_args().json, {"how": options, **found, "provenance": about})
 
 

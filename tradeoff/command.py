@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tradeoff.files import check_target, write_json
+from tradeoff.memory import keep_memory
 
 
 def add_json(parser: argparse.ArgumentParser, *other_names: str) -> None:
@@ -49,6 +50,7 @@ def epilog(example: str, failure: str | None = None) -> str:
 
 def run(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command, 130 where it was interrupted, and 1 where nobody reads on (as with `| head`)."""
+    keep_memory()
     try:
         status = main(arguments)
         sys.stdout.flush()

@@ -29,6 +29,7 @@ import torch
 from tqdm import tqdm
 
 from tradeoff.attacks.ascent import check_count
+from tradeoff.memory import keep_memory
 from tradeoff.provenance import made_by, provenance
 from tradeoff.together import check_alone
 
@@ -207,6 +208,7 @@ class _Task:
     def __call__(self, job: Job) -> tuple[float, Exception | None]:
         """Seconds and error, an error of ours as it is, another as its text: it may not survive being sent."""
         torch.set_num_threads(1)
+        keep_memory()
         made_by(self.command)
         if self.data:
             os.environ["TRADEOFF_DATA"] = self.data
