@@ -5,7 +5,7 @@
 
 *Strategies.* An epoch of each after the first, by `tradeoff.training.fit` (as many more as take a second, less the
 first), over the passes that it makes, and nothing else: its gradients in the input, its forward passes without, and
-plain torch's step (forward, backward, Adam) on each batch it trains on. 1.00 would be a strategy that costs nothing of its
+plain torch's step (forward, backward, Adam) on each batch it trains on. 1.00 would be a strategy without costs of its
 own.
 
 *Loading.* The share of linf training that goes into gathering batches from many images, and that of natural training,

@@ -154,7 +154,7 @@ def figure(name: str, folder: str) -> str:
 
 
 def results_page() -> str:
-    """The MNIST tables, the claims and the limits of data, from the committed results."""
+    """The tables, the claims and the limits of data, from the committed results."""
     parts = ["# Results"]
     for name, compared in comparison.COMPARISONS.items():
         records = read_all(compared.runs, None)
@@ -162,9 +162,9 @@ def results_page() -> str:
         parts += [tables.markdown(*comparison.table(compared, records))]
         parts += [*comparison.notes(compared), tables.markdown(*comparison.training_table(compared, records))]
     found = claims.findings()
-    parts += ["## The paper's claims on MNIST, tested", "`python -m tradeoff.claims`"]
+    parts += ["## The paper's claims, tested", "`python -m tradeoff.claims`"]
     parts += [cleandoc(claims.__doc__).partition("\n\n")[2]]
-    parts += [tables.markdown(*claims.table(found)), *claims.waiting(found)]
+    parts += [tables.markdown(*claims.agreement(found)), tables.markdown(*claims.table(found)), *claims.waiting(found)]
     parts += ["## Limits of the data", "The least error of any classifier, in percent, at a common scale of all radii."]
     for path in sorted(RESULTS.glob("limits-*.json")):
         parts += [limits_table(read_json(path))]

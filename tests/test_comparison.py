@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from math import comb
@@ -473,6 +474,18 @@ def test_the_plane_of_masking_goes_through_both_ends():
         assert max(norm[origin, one], norm[one, origin]) <= how["eps"] + 1e-3
         for way, answer in panel["answers"].items():
             assert (answer != numbers["label"]) == (panel["lines"][way][-1] > 0)
+
+
+def test_the_report_of_agreement_counts_every_claim_once(committed):
+    """By every verdict, over all of its rows, there are as many as the findings have."""
+    _, lines = claims.agreement(committed)
+    counted = Counter()
+    for line in lines:
+        for part in line[-1].split(", "):
+            number, say = part.split(" ", 1)
+            counted[say] += int(number)
+    verdicts = Counter(claims.VERDICTS[finding.verdict] for finding in committed.values())
+    assert counted == verdicts and {finding.claim.group for finding in committed.values()} == set(claims.GROUPS)
 
 
 def test_tables_of_claims_render_in_every_style(committed):

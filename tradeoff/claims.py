@@ -30,6 +30,13 @@ from tradeoff.paired import Paired
 from tradeoff.records import Record, folder_of_runs, read_all
 
 ALARM = 1e-9  # false alarms per claim
+VERDICTS: dict[str, str] = {  # and what to say of several
+    "holds": "hold",  # p ≤ ALARM
+    "likely": "likely",  # the interval is above the bound
+    "open": "open",  # it reaches on both sides
+    "fails": "fail",  # it is below
+    "waits": "wait for results",
+}
 LP = ("linf", "l1", "l2")
 
 
@@ -82,8 +89,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """ "holds" (p ≤ ALARM), "likely" (the interval is above the bound), "open" (it reaches on both sides), "fails"
-        (it is below) or "waits" (for results)."""
+        """One of VERDICTS."""
         if self.estimate is None:
             return "waits"
         (low, high), bound = self.estimate.interval, self.estimate.bound
@@ -311,6 +317,34 @@ def table(found: Mapping[str, Finding]) -> tuple[list[str], list[list[str]]]:
     return ["claim", "% or points", "95 % interval", "p", "examples", "verdict"], lines
 
 
+# What the claims of a group say together.
+GROUPS: dict[str, str] = {
+    "own set": "a network trained on one set withstands it more often than one trained on several",
+    "union below sets": "a network trained on several sets withstands the union less often than each of them",
+    "union above specialists": "it withstands the union more often than networks trained on one of the sets",
+    "foreign sets": "a network trained on another set withstands a set less often than one trained on that",
+    "masking": "gradients of networks trained on linf noise are masked, and softened slopes undo it",
+    "overstated": "the paper's attacks leave standing what modern ones break",
+    "mixtures": "mixtures of two sets are strictly stronger than their union",
+}
+
+
+def agreement(found: Mapping[str, Finding]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what agrees with the paper: for every group of claims, data set and suite, how many there are
+    of each verdict, and which do not bear the paper out."""
+    counts: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in found.values():
+        (run, suite), *more = finding.claim.needs
+        suites = dict.fromkeys((suite, *(suite for _, suite in more)))
+        counts.setdefault((finding.claim.group, run.split("-")[0], ", ".join(suites)), []).append(finding)
+    lines = []
+    for (group, data, suite), findings in counts.items():
+        verdicts = Counter(finding.verdict for finding in findings)
+        told = ", ".join(f"{verdicts[verdict]} {say}" for verdict, say in VERDICTS.items() if verdicts[verdict])
+        lines.append([GROUPS[group], data, suite, told])
+    return ["the paper says", "data", "suite", "claims"], lines
+
+
 def waiting(found: Mapping[str, Finding]) -> list[str]:
     """What the other claims wait for, a line each."""
     reasons = Counter(finding.missing for finding in found.values() if finding.missing)
@@ -332,6 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=epilog("python -m tradeoff.claims --json claims.json", "a claim is open or fails"),
     )
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
+    parser.add_argument("--agreement", action="store_true", help="only how many claims hold, by what they say")
     add_json(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
@@ -342,7 +377,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json != "-":
-        print("\n".join([tables.text(*table(found)), *waiting(found)]))
+        report = [tables.text(*table(found)), *waiting(found)]
+        print("\n".join([tables.text(*agreement(found))] if options.agreement else report))
     put_json(options.json, [as_data(finding) for finding in found.values()])
     return int(any(finding.verdict in ("open", "fails") for finding in found.values()))
 
