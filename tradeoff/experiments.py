@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -32,12 +33,13 @@ from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
 from tradeoff.together import joined, place, wait_for_all
-from tradeoff.training import MEMORY_FORMATS, fit, load_weights, save_weights
+from tradeoff.training import fit, lay_out, load_weights, save_weights
 
 LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the paper's MNIST sets
 
 
-_LIGHT = {"model": "small_resnet", "epochs": 6, "batch": 100, "memory_format": "channels_last"}  # of CIFAR-10
+# Of CIFAR-10, what two cores can do.
+_LIGHT: dict[str, Any] = {"model": "small_resnet", "epochs": 6, "batch": 100, "memory_format": "channels_last"}
 # Fields that runs of before do not have.
 _LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "start")
 
@@ -89,12 +91,12 @@ def _declare(data: str, steps: int, **how) -> dict[str, Experiment]:
 
     E-AT has the extreme norms alone, as its authors have it, and its control, alternating, has the same.
     """
-    training = {"steps": steps, "loss": "ce", "early_stop": False}
+    training: dict[str, Any] = {"steps": steps, "loss": "ce", "early_stop": False}
     step = 2.5 / steps  # of the radius, in l1 too: few steps must not be long ones
     linf, l1, l2 = PGD(LINF, **training), SLIDE(ONE, step=step * ONE.eps, **training), PGD(TWO, **training)
     rt = RandomSearch(RT, tries=10, loss="ce", early_stop=False)
     base = Experiment(data, **how)
-    rotated = {"suite": "rt", "watch": base.watch and "rt-20"}
+    rotated: dict[str, Any] = {"suite": "rt", "watch": base.watch and "rt-20"}
     models = {
         "natural": base,
         "linf": replace(base, attacks=(linf,)),
@@ -116,12 +118,12 @@ def _declare_cifar10(ending: str = "", steps: int = 4, way: float = 2.5, **how) 
     """The models of CIFAR-10: natural, one per set, linf noise with l1 noise and with rotations. Steps have the length
     `way`/steps of the radius."""
     linf, l1, rt = PRESETS["paper_cifar10"].sets
-    training = {"steps": steps, "loss": "ce", "early_stop": False}
+    training: dict[str, Any] = {"steps": steps, "loss": "ce", "early_stop": False}
     linf, l1 = (attack(S, step=way / steps * S.eps, **training) for attack, S in ((PGD, linf), (SLIDE, l1)))
     rt = RandomSearch(rt, tries=10, loss="ce", early_stop=False)
     base = Experiment("cifar10", suite="cifar10-lp", watch="cifar10-lp-20", optimizer="sgd", lr=0.1, warmup=1,
                       augment=True, **how)  # fmt: skip
-    rotated = {"suite": "cifar10-rt", "watch": "cifar10-rt-20"}
+    rotated: dict[str, Any] = {"suite": "cifar10-rt", "watch": "cifar10-rt-20"}
     models = {
         "natural": base,
         "linf": replace(base, attacks=(linf,)),
@@ -173,7 +175,7 @@ EXPERIMENTS["mnist-dead-zone-small"] = replace(EXPERIMENTS["mnist-dead-zone"], m
 
 # Against mixtures with a share drawn for each example and try. Ten moves, each the start of ten steps, would cost 210
 # passes; five, each of four steps, cost 45. Training on l1 noise masks gradients, hence the softened slopes.
-_CE = {"loss": "ce", "early_stop": False}
+_CE: dict[str, Any] = {"loss": "ce", "early_stop": False}
 EXPERIMENTS["mnist-mix-rt"] = replace(EXPERIMENTS["mnist-max-rt"], combine="avg", attacks=(
     AffineAttack(RandomSearch(RT, tries=5, **_CE), PGD(LINF, steps=4, **_CE)),))  # fmt: skip
 EXPERIMENTS["mnist-mix-l1"] = replace(EXPERIMENTS["mnist-max"], combine="avg", attacks=(
@@ -385,7 +387,7 @@ class Evaluation:
         load_weights(Path(self.runs) / self.name / "weights.safetensors", model)
         began = time.perf_counter()
         found = evaluate(
-            model.to(self.device, memory_format=MEMORY_FORMATS[self.experiment.memory_format]).eval(),
+            lay_out(model.to(self.device), self.experiment.memory_format).eval(),
             self.attacks,
             images.x,
             images.y,
@@ -451,7 +453,7 @@ def jobs_of(
     Raises ValueError for an unknown name, with the nearest right one.
     """
     experiment = lookup(EXPERIMENTS, name, "experiment")
-    how = {"runs": Path(runs), "device": device, "progress": progress}
+    how: dict[str, Any] = {"runs": Path(runs), "device": device, "progress": progress}
     attacks = attacks_of(experiment, suite)
     return Training(name, experiment, **how), Evaluation(
         name, experiment, suite or experiment.suite, attacks, n or experiment.test, **how

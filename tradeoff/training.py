@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from math import ceil, inf, isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,27 +159,18 @@ def fit(
     step, when training diverges; OSError when the disk is full. Both leave the last checkpoint as it is.
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
-    for name, value in (("epochs", epochs), ("batch", batch)):
-        check_count(value, name)
-    if warmup != 0:
-        check_count(warmup, "warmup")
-    if not 0 < lr < inf:
-        raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
-    # Not on torch's default device: a data set need not fit where its batches do.
-    x, y = torch.tensor(images.x, device="cpu"), torch.tensor(images.y, device="cpu")
+    descent = lookup(OPTIMIZERS, optimizer, "optimizer")
+    _check_numbers(epochs, batch, warmup, lr)
+    x, y = _tensors(images)
+    _check_computing(x, precision, memory_format)
     model.to(device)
     check_task(model, attacks, x, y)
+    if watch:
+        check_task(model, watch[0].values(), *_tensors(watch[1]))
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
-    if watch:
-        check_task(model, watch[0].values(), *(torch.tensor(part, device="cpu") for part in (watch[1].x, watch[1].y)))
-    descent = lookup(OPTIMIZERS, optimizer, "optimizer")
     if augment:
         crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
-    lookup(PRECISIONS, precision, "precision")
-    lookup(MEMORY_FORMATS, memory_format, "memory format")
-    if memory_format == "channels_last" and x.ndim != 4:
-        raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
     me, processes = place()
     steps = ceil(len(x) / batch)
     if len(x) // steps < processes:
@@ -210,36 +201,37 @@ def fit(
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
-                mine = [np.array_split(rows, processes)[me] for rows in order]
                 crops = draw_crops(len(x), draws) if augment else None
-            rows = torch.from_numpy(mine[step])
+            count = len(order[step])  # of all processes
+            mine = np.array_split(order[step], processes)[me]
+            rows = torch.from_numpy(mine)
             inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
             if augment:
-                inputs = crop(inputs, crops[mine[step]])
+                inputs = crop(inputs, crops[mine])
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
             turn = None
             if now:
                 rng = _rng(seed, epoch, step)
-                keys = rng.integers(0, 2**64, len(order[step]), dtype=np.uint64)
+                keys = rng.integers(0, 2**64, count, dtype=np.uint64)
                 turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
             try:
                 with count_passes(network) as passes:
-                    loss, count = _step(network, descending, inputs, labels, now, examples, turn, len(order[step]))
+                    loss, added = _step(network, descending, inputs, labels, now, examples, turn, count)
                 if pause:
                     _check_finite(model)
             except ValueError as error:
                 moment = f"epoch {epoch + 1}, step {step + 1} of {steps}, learning rate {lr}"
                 raise ValueError(f"{moment}: {error}") from error
-            tally += count
-            tried, right = count.sum(axis=1).tolist()
+            tally += added
+            tried, right = added.sum(axis=1).tolist()
             forward, backward = map(int, total([passes["forward"], passes["backward"]], inputs.device))
             sums.update(steps=1, tried=tried, right=right, loss=loss * tried, forward=forward, backward=backward)
             sums["loading_seconds"] += loading
             sums["seconds"] = time.perf_counter() - began
             bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{loss:.3f}", refresh=False)
-            bar.update(len(order[step]))
+            bar.update(count)
             if last:
                 records.append(_record(model, stand, watch if me == 0 else None))
                 sums.clear()
@@ -252,11 +244,30 @@ def fit(
     return records
 
 
+def _check_numbers(epochs: int, batch: int, warmup: int, lr: float) -> None:
+    for name, value in (("epochs", epochs), ("batch", batch), *([("warmup", warmup)] if warmup != 0 else [])):
+        check_count(value, name)
+    if not 0 < lr < inf:
+        raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
+
+
+def _check_computing(x: Tensor, precision: str, memory_format: str) -> None:
+    lookup(PRECISIONS, precision, "precision")
+    lookup(MEMORY_FORMATS, memory_format, "memory format")
+    if memory_format == "channels_last" and x.ndim != 4:
+        raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
+
+
+def _tensors(images: Images) -> tuple[Tensor, Tensor]:
+    """Not on torch's default device: a data set need not fit where its batches do."""
+    return torch.tensor(images.x, device="cpu"), torch.tensor(images.y, device="cpu")
+
+
 class _Stand(NamedTuple):
     """Where training stands: all of a checkpoint but its tensors."""
 
     records: list[dict]  # of whole epochs
-    sums: Counter  # over the steps of the epoch under way
+    sums: Any  # a Counter over the steps of the epoch under way, of seconds too
     tally: np.ndarray  # (2, 1 + attacks): examples tried and right since training began, unperturbed and by attack
 
 
@@ -315,6 +326,11 @@ MEMORY_FORMATS: Mapping[str, torch.memory_format] = {
 PLAIN = ("float32", False, "contiguous")
 
 
+def lay_out(model: nn.Module, memory_format: str) -> nn.Module:
+    """The model itself, its weights laid out so."""
+    return model.to(memory_format=MEMORY_FORMATS[memory_format])  # type: ignore[call-overload]  # its stub has it not
+
+
 class _Network(nn.Module):
     """The model as attacks and steps see it: the same weights and logits, computed in another way."""
 
@@ -336,11 +352,11 @@ def _computing(model: nn.Module, precision: str, compile: bool, memory_format: s
     if (precision, compile, memory_format) == PLAIN:
         yield model
         return
-    model.to(memory_format=MEMORY_FORMATS[memory_format])
+    lay_out(model, memory_format)
     try:
         yield _Network(model, precision, compile, memory_format)
     finally:
-        model.to(memory_format=torch.contiguous_format)
+        lay_out(model, "contiguous")
 
 
 # ---- records
@@ -433,7 +449,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _checksum(tensors: Mapping[str, Tensor], record: str) -> str:
     crc = zlib.crc32(record.encode())
     for name in sorted(tensors):
-        content = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy().data
         crc = zlib.crc32(content, zlib.crc32(f"{name} {tensors[name].shape}".encode(), crc))
     return f"{crc:08x}"
 
