@@ -164,12 +164,13 @@ EXPERIMENTS["mnist-e-at-apgd"] = replace(EXPERIMENTS["mnist-e-at"], attacks=(
 # And against slopes that see past what a network masks its gradients with.
 EXPERIMENTS["mnist-e-at-soft"] = replace(EXPERIMENTS["mnist-e-at-apgd"], attacks=(
     *EXPERIMENTS["mnist-e-at-apgd"].attacks, *map(Softened, EXPERIMENTS["mnist-l1"].attacks)))  # fmt: skip
-# One network for all three, behind a front end that swallows linf noise, trained on what gets through.
+# One network for all three, behind a front end that swallows linf noise, trained on what gets through. Not on l2 noise:
+# what withstands the flips that l1 noise buys withstands the fewer that l2 noise does.
 EXPERIMENTS["mnist-dead-zone"] = Experiment(
-    "mnist", "dead_zone_wide_cnn", combine="e-at", epochs=40, lr=1e-3, batch=100, warmup=2, suite="flips",
-    watch="flips-20", watched=200, attacks=(
+    "mnist", "dead_zone_wide_cnn", combine="e-at", epochs=60, lr=1e-3, batch=100, warmup=2, suite="flips",
+    watch="flips-20", watched=200, precision="bf16", attacks=(
         StraightThrough(PGD(LINF, steps=5, loss="ce", early_stop=False)),
-        *(Flips(S, steps=10, loss="ce", early_stop=False) for S in (ONE, TWO))))  # fmt: skip
+        Flips(ONE, steps=5, loss="ce", early_stop=False)))  # fmt: skip
 EXPERIMENTS["mnist-dead-zone-small"] = replace(EXPERIMENTS["mnist-dead-zone"], model="dead_zone_cnn")
 
 
