@@ -51,6 +51,7 @@ _WHERE = {
         "GridSearch",
         "RandomSearch",
         "Softened",
+        "SparseSearch",
         "Square",
         "StraightThrough",
     ),

@@ -11,6 +11,7 @@ from tradeoff.attacks import (
     GridSearch,
     RandomSearch,
     Softened,
+    SparseSearch,
     Square,
     StraightThrough,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "GridSearch",
     "RandomSearch",
     "Softened",
+    "SparseSearch",
     "Square",
     "StraightThrough",
     "Outcomes",

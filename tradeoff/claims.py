@@ -135,7 +135,7 @@ def kind(attack: str) -> str:
     """
     if attack.startswith("Softened("):
         return "softened"
-    searches = ("Square(", "CoordinateBeam(", "GridSearch(", "RandomSearch(")
+    searches = ("Square(", "SparseSearch(", "CoordinateBeam(", "GridSearch(", "RandomSearch(")
     walks = ("PointwiseAttack", "BoundaryAttack", "HopSkipJumpAttack", "SaltAndPepperNoiseAttack")
     return "search" if attack.startswith(searches) or any(f"name='{walk}'" in attack for walk in walks) else "gradient"
 

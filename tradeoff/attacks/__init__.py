@@ -11,6 +11,7 @@ from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import Softened
+from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
 
@@ -26,6 +27,7 @@ __all__ = [
     "GridSearch",
     "RandomSearch",
     "Softened",
+    "SparseSearch",
     "Square",
     "StraightThrough",
     "ascend",

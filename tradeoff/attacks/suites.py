@@ -17,6 +17,7 @@ from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import Softened
+from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
 from tradeoff.names import lookup
@@ -139,6 +140,7 @@ def dead_zone(S, box: Box) -> dict:
             "seeing beam": StraightThrough(
                 CoordinateBeam(S, width=20, candidates=32, restarts=2, box=box, seen=Flips.seen)
             ),
+            "sparse search": SparseSearch(S, box=box, seen=Flips.seen),
         }
     return {**adaptive, "straight APGD": StraightThrough(APGD(S, loss="margin", box=box)), **strong(S, box)}
 
