@@ -108,7 +108,7 @@ def test_cifar10_has_every_model_on_a_cpu_and_as_the_paper():
         for share, at in zip(training.OPTIMIZERS[paper.optimizer].drops, (40_000, 60_000), strict=True):
             assert abs(steps * np.ceil(share * paper.epochs) - at) < steps
         for experiment in (light, paper):
-            assert (experiment.optimizer, experiment.lr, experiment.augment) == ("sgd", 0.1, True)
+            assert (experiment.optimizer, experiment.lr, experiment.augment) == ("sgd", 0.1, "crops")
             assert [str(attack.S) for attack in experiment.attacks] == sets[name]
             assert experiment.combine == ("max" if name.startswith("max") else "avg")
 
@@ -135,7 +135,7 @@ def test_numbers_on_a_copy_of_cifar10_say_so(tmp_path, monkeypatch, capsys):
     run = Results(tmp_path)("cifar10-tiny")
     assert run.outcomes.about["data"] == "first 6 test examples of CIFAR-10 (JPEG copy)"
     about = training.load_weights(tmp_path / "cifar10-tiny" / "weights.safetensors", build("small_resnet", 0))
-    assert about["data"] == "CIFAR-10 (JPEG copy)" and "optimizer='sgd', augment=True" in about["experiment"]
+    assert about["data"] == "CIFAR-10 (JPEG copy)" and "optimizer='sgd', augment='crops'" in about["experiment"]
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("  cifar10-")]
     assert "training 1 epochs on CIFAR-10 (JPEG copy)" in lines[0]
     assert re.search(r"attacked in \d+ s on CIFAR-10 \(JPEG copy\): clean ", lines[-1])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from tradeoff import experiments, training
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, RandomSearch
 from tradeoff.attacks.draws import Draws
-from tradeoff.augmentation import crop, draw_crops
+from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
 from tradeoff.data import Images, load
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import Experiment, train
@@ -234,15 +235,18 @@ def test_crops_are_windows_of_the_padded_image():
         np.testing.assert_array_equal(window, expected[:, :, ::-1] if flipped else expected)
 
 
-def test_crops_are_drawn_evenly():
-    """Each of 162 in 162,000 draws: within 7 standard deviations of 1,000 but in one of 10^9 cases (162 of 1.3e-12,
-    doubled)."""
-    r = draw_crops(162_000, np.random.default_rng(0))
-    counts = np.bincount(np.ravel_multi_index(r.T, (9, 9, 2)), minlength=162)
-    assert r.min() == 0 and len(counts) == 162 and np.abs(counts - 1000).max() < 7 * np.sqrt(1000)
+@pytest.mark.parametrize(("name", "corner", "size"), [("crops", 0, (9, 9, 2)), ("shifts", 3, (3, 3, 1)),
+                                                     ("none", 4, (1, 1, 1))])  # fmt: skip
+def test_crops_are_drawn_evenly(name, corner, size):
+    """Each of `count` in 1,000 · count draws: within 7 standard deviations of 1,000 but in one of 10^9 cases (162 of
+    1.3e-12, doubled). Row and column 4 leave the image where it is."""
+    count = prod(size)
+    r = draw_crops(1000 * count, AUGMENTATIONS[name], np.random.default_rng(0)) - [corner, corner, 0]
+    counts = np.bincount(np.ravel_multi_index(r.T, size), minlength=count)
+    assert len(counts) == count and np.abs(counts - 1000).max() < 7 * np.sqrt(1000)
 
 
-def shown(batch, seed=0, augment=True):
+def shown(batch, seed=0, augment="crops"):
     """What the attack is given in each of two epochs, (2, 50, 1, 6, 6), by example: its label is its number."""
     images, found = replace(toy(), y=np.arange(50), classes=50), np.zeros((2, 50, 1, 6, 6), np.float32)
     model, calls = nn.Sequential(nn.Flatten(), nn.Linear(36, 50)), []
@@ -261,7 +265,7 @@ def shown(batch, seed=0, augment=True):
 
 def test_an_example_is_cropped_anew_in_every_epoch_whatever_its_batch():
     """Before it is attacked: a window of itself."""
-    first, again, other, plain = shown(10), shown(50), shown(10, seed=1), shown(10, augment=False)
+    first, again, other, plain = shown(10), shown(50), shown(10, seed=1), shown(10, augment="none")
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(plain, np.stack([toy().x] * 2))
     for a, b in ((first[0], first[1]), (first[0], other[0]), (first[0], plain[0])):
@@ -441,7 +445,7 @@ def test_resumed_training_is_unbroken_training(attacks, strategy, every, tmp_pat
 )
 def test_resumed_sgd_on_crops_is_unbroken(attacks, strategy, every, tmp_path, monkeypatch):
     """Momentum, crops and batch norm's statistics, from the middle of the third of four epochs."""
-    how = {"epochs": 4, "lr": 0.1, "seed": 5, "batch": 10, "optimizer": "sgd", "augment": True}
+    how = {"epochs": 4, "lr": 0.1, "seed": 5, "batch": 10, "optimizer": "sgd", "augment": "crops"}
     unbroken, resumed = network(), network(99)
     log = fit(unbroken, toy(), attacks, strategy, **how)
     files = {"checkpoint": tmp_path / "checkpoint.safetensors", "every": every}
@@ -483,7 +487,7 @@ def test_the_optimizers_state_matters(optimizer, state, tmp_path):
 @pytest.mark.parametrize(
     "other",
     [{"epochs": 3}, {"lr": 0.02}, {"seed": 1}, {"batch": 25}, {"warmup": 2}, {"strategy": "max"}, {"attacks": (TWO,)},
-     {"images": toy(49)}, {"optimizer": "sgd"}, {"augment": True}],
+     {"images": toy(49)}, {"optimizer": "sgd"}, {"augment": "crops"}],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip
 def test_the_checkpoint_of_other_training_is_refused(other, tmp_path):
@@ -646,7 +650,7 @@ def test_weights_and_checkpoints_are_read_on_their_models_device(tmp_path):
 
 
 def test_crops_are_made_on_their_images_device():
-    how = {"epochs": 2, "lr": 0.01, "seed": 0, "batch": 10, "optimizer": "sgd", "augment": True}
+    how = {"epochs": 2, "lr": 0.01, "seed": 0, "batch": 10, "optimizer": "sgd", "augment": "crops"}
     here, elsewhere = build("small_resnet", 0), build("small_resnet", 0)
     images = Images(np.random.default_rng(0).uniform(size=(20, 3, 8, 8)).astype(np.float32), toy(20).y, "toy", "toy", 3)
     fit(here, images, (LINF,), "max", **how)
@@ -682,8 +686,9 @@ BAD = {
     "units": ({"attacks": (LINF, PGD(Linf(8)))}, "did you mean linf:8/255"),
     "shift": ({"attacks": (RandomSearch(RotationTranslation(9, 30)),)}, "out of sight"),
     "optimizer": ({"optimizer": "sdg"}, "unknown optimizer 'sdg', did you mean 'sgd'"),
-    "crops": ({"images": images(x=toy().x.reshape(50, 36)), "model": linear()[1:], "attacks": (), "augment": True},
-              r"crops are of images \(batch, C, H, W\), not of shape \(1, 36\): leave augment off"),
+    "crops": ({"images": images(x=toy().x.reshape(50, 36)), "model": linear()[1:], "attacks": (), "augment": "crops"},
+              r"crops are of images \(batch, C, H, W\), not of shape \(1, 36\): augment='none'"),
+    "augmentation": ({"augment": "crop"}, "unknown augmentation 'crop', did you mean 'crops'"),
     "precision": ({"precision": "fp16"}, "unknown precision 'fp16', did you mean 'bf16'"),
     "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),
     "probabilities": ({"model": nn.Sequential(network(), nn.Softmax(dim=1))}, "the model returns probabilities"),

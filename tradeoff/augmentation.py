@@ -1,5 +1,8 @@
 """Moves of training images that leave their class as it is (Krizhevsky et al. 2012; He et al. 2016, section 4.2)."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,9 +11,24 @@ from torch.nn.functional import pad
 PAD = 4  # pixels
 
 
-def draw_crops(n: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop for each of n images, uniform: first row and first column in 0..2·PAD, flipped or not; int64 (n, 3)."""
-    return rng.integers(0, (2 * PAD + 1, 2 * PAD + 1, 2), (n, 3))
+class Augmentation(NamedTuple):
+    """How far an image may be shifted, in pixels up to PAD, and whether it may be flipped left to right."""
+
+    shift: int
+    flips: bool
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {  # of photographs, and of digits, which flips would make others
+    "none": Augmentation(0, False),
+    "crops": Augmentation(PAD, True),
+    "shifts": Augmentation(1, False),
+}
+
+
+def draw_crops(n: int, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """A crop for each of n images, uniform: first row and first column in PAD ± shift, flipped or not; int64 (n, 3)."""
+    crops = rng.integers(0, (2 * how.shift + 1, 2 * how.shift + 1, 1 + how.flips), (n, 3))
+    return crops + np.array([PAD - how.shift, PAD - how.shift, 0])
 
 
 def crop(x: Tensor, r: np.ndarray) -> Tensor:
@@ -28,7 +46,7 @@ def crop(x: Tensor, r: np.ndarray) -> Tensor:
             [0., 8., 7.]]))
     """
     if x.ndim != 4:
-        raise ValueError(f"crops are of images (batch, C, H, W), not of shape {tuple(x.shape)}: leave augment off")
+        raise ValueError(f"crops are of images (batch, C, H, W), not of shape {tuple(x.shape)}: augment='none'")
     height, width = x.shape[2:]
     top, left, flipped = torch.as_tensor(r, device=x.device).T[:, :, None]
     column = torch.arange(width, device=x.device)

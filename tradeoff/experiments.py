@@ -77,7 +77,7 @@ class Experiment:
     compile: bool = False
     memory_format: str = "contiguous"
     optimizer: str = "adam"
-    augment: bool = False
+    augment: str = "none"
     start: str | None = None
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ def _declare_cifar10(ending: str = "", steps: int = 4, way: float = 2.5, **how) 
     linf, l1 = (attack(S, step=way / steps * S.eps, **training) for attack, S in ((PGD, linf), (SLIDE, l1)))
     rt = RandomSearch(rt, tries=10, loss="ce", early_stop=False)
     base = Experiment("cifar10", suite="cifar10-lp", watch="cifar10-lp-20", optimizer="sgd", lr=0.1, warmup=1,
-                      augment=True, **how)  # fmt: skip
+                      augment="crops", **how)  # fmt: skip
     rotated: dict[str, Any] = {"suite": "cifar10-rt", "watch": "cifar10-rt-20"}
     models = {
         "natural": base,
@@ -168,7 +168,7 @@ EXPERIMENTS["mnist-e-at-soft"] = replace(EXPERIMENTS["mnist-e-at-apgd"], attacks
 # what withstands the flips that l1 noise buys withstands the fewer that l2 noise does.
 EXPERIMENTS["mnist-dead-zone"] = Experiment(
     "mnist", "dead_zone_wide_cnn", combine="e-at", epochs=60, lr=1e-3, batch=100, warmup=2, suite="flips",
-    watch="flips-20", watched=200, precision="bf16", attacks=(
+    watch="flips-20", watched=200, precision="bf16", augment="shifts", attacks=(
         StraightThrough(PGD(LINF, steps=5, loss="ce", early_stop=False)),
         Flips(ONE, steps=5, loss="ce", early_stop=False)))  # fmt: skip
 EXPERIMENTS["mnist-dead-zone-small"] = replace(EXPERIMENTS["mnist-dead-zone"], model="dead_zone_cnn")

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from tradeoff.attacks import MSD, AffineAttack, Softened, StraightThrough
 from tradeoff.attacks.ascent import check_count, evaluating, look
 from tradeoff.attacks.draws import Draws
-from tradeoff.augmentation import crop, draw_crops
+from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task, describe, evaluate
 from tradeoff.files import write_atomically
@@ -121,17 +121,18 @@ def fit(
     compile: bool = False,
     memory_format: str = "contiguous",
     optimizer: str = "adam",
-    augment: bool = False,
+    augment: str = "none",
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
     Without attacks training is natural. On batches of at most `batch` images, by the `optimizer` "adam" at `lr`, a
     tenth of it from half way on, or "sgd", with momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from
-    half way and again from three quarters on. With `augment` the images are shifted by up to 4 pixels and flipped at
-    random, each anew in every epoch, before they are attacked. The sets grow evenly over `warmup` epochs, from a third
-    of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with warmup=0
-    they are whole from the start). `watch` is a small evaluation, attacks by name and images, made after every epoch
-    with the same draws each time. `label` names the progress bar (none without).
+    half way and again from three quarters on. With `augment` "crops" the images are shifted by up to 4 pixels and
+    flipped at random, with "shifts" shifted by up to 1 pixel, each anew in every epoch, before they are attacked. The
+    sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the last (the
+    paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start). `watch` is a small
+    evaluation, attacks by name and images, made after every epoch with the same draws each time. `label` names the
+    progress bar (none without).
 
     Batch norm: attacks and strategies see the network as it is used, with its running statistics. In the step on what
     they found it takes those of the batch, of all sets' examples together, and updates the running ones by them. That
@@ -160,6 +161,7 @@ def fit(
     """
     examples = lookup(STRATEGIES, strategy, "strategy")
     descent = lookup(OPTIMIZERS, optimizer, "optimizer")
+    moves = lookup(AUGMENTATIONS, augment, "augmentation")
     _check_numbers(epochs, batch, warmup, lr)
     x, y = _tensors(images)
     _check_computing(x, precision, memory_format)
@@ -169,7 +171,7 @@ def fit(
         check_task(model, watch[0].values(), *_tensors(watch[1]))
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
-    if augment:
+    if augment != "none":
         crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
     me, processes = place()
     steps = ceil(len(x) / batch)
@@ -180,7 +182,7 @@ def fit(
     computing = (precision, compile, memory_format)
     how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched)
                + (computing if computing != PLAIN else ())
-               + ((optimizer, augment) if (optimizer, augment) != ("adam", False) else ()))  # fmt: skip
+               + ((optimizer, augment) if (optimizer, augment) != ("adam", "none") else ()))  # fmt: skip
     stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
     if checkpoint and checkpoint.exists():
         stand = _restore(checkpoint, model, descending, how)
@@ -201,12 +203,12 @@ def fit(
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
-                crops = draw_crops(len(x), draws) if augment else None
+                crops = draw_crops(len(x), moves, draws)
             count = len(order[step])  # of all processes
             mine = np.array_split(order[step], processes)[me]
             rows = torch.from_numpy(mine)
             inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
-            if augment:
+            if augment != "none":
                 inputs = crop(inputs, crops[mine])
             loading = time.perf_counter() - loading
             last = step + 1 == steps
