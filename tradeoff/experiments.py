@@ -171,7 +171,35 @@ EXPERIMENTS["mnist-dead-zone"] = Experiment(
     watch="flips-20", watched=200, precision="bf16", augment="shifts", attacks=(
         StraightThrough(PGD(LINF, steps=5, loss="ce", early_stop=False)),
         Flips(ONE, steps=5, loss="ce", early_stop=False)))  # fmt: skip
-EXPERIMENTS["mnist-dead-zone-small"] = replace(EXPERIMENTS["mnist-dead-zone"], model="dead_zone_cnn")
+EXPERIMENTS |= {f"mnist-dead-zone-s{seed}": replace(EXPERIMENTS["mnist-dead-zone"], seed=seed) for seed in (1, 2)}
+
+
+def _ablate() -> dict[str, Experiment]:
+    """A part of the training above, as many passes for each, with one thing changed: the width of the dead zone, what
+    is trained on and how it is brought together, the body."""
+    short = replace(EXPERIMENTS["mnist-dead-zone"], epochs=4, warmup=1, test=500)
+    linf, l1 = short.attacks
+
+    def dead(a: float, model: str) -> Experiment:
+        attacks = (linf, replace(l1, seen=(a, 1 - a)))
+        return replace(short, model=model, attacks=attacks, suite=f"flips-a{100 * a:.0f}", watch=None)
+
+    return {
+        "short": short,
+        "none": dead(0.0, "wide_cnn"),
+        **{f"a{100 * a:.0f}": dead(a, f"dead_zone_{100 * a:.0f}_wide_cnn") for a in (0.2, 0.25, 0.35)},
+        "small": replace(short, model="dead_zone_cnn"),
+        "unshifted": replace(short, augment="none"),
+        "l2": replace(short, attacks=(linf, l1, replace(l1, S=TWO))),
+        "ten-steps": replace(short, attacks=(replace(linf, attack=replace(linf.attack, steps=10)),
+                                             replace(l1, steps=10)), epochs=2),
+        "avg": replace(short, combine="avg", epochs=2),
+        "max": replace(short, combine="max", epochs=2),
+        "float32": replace(short, precision="float32"),
+    }  # fmt: skip
+
+
+EXPERIMENTS |= {f"mnist-dead-zone-{name}": experiment for name, experiment in _ablate().items()}
 
 
 # Against mixtures with a share drawn for each example and try. Ten moves, each the start of ten steps, would cost 210

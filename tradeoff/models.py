@@ -191,6 +191,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "wide_cnn": wide_cnn,
     "dead_zone_cnn": behind(0.3, small_cnn),
     "dead_zone_wide_cnn": behind(0.3, wide_cnn),
+    **{f"dead_zone_{100 * a:.0f}_wide_cnn": behind(a, wide_cnn) for a in (0.2, 0.25, 0.35)},
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,

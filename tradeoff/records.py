@@ -93,6 +93,25 @@ def read(name: str, runs: Path | None = None) -> Record:
     return Record(name, folder, experiment, records, found)
 
 
+def standing(record: Record, S) -> np.ndarray | None:
+    """The examples that stand under every attack on the set S, of all evaluations that attack it: bool, of the first
+    examples that these have in common; None without any.
+
+    >>> one = Outcomes(np.array([[1, 1], [1, 0], [1, 1]], dtype=bool), ("clean", "a"), ("", "linf:0.3"))
+    >>> two = Outcomes(np.array([[1, 0], [1, 1]], dtype=bool), ("clean", "b"), ("", "linf:0.3"))
+    >>> record = Record("x", Path(), outcomes={"one": one, "two": two})
+    >>> standing(record, Linf(0.3)), standing(record, L1(10))
+    (array([False, False]), None)
+    """
+    found = []
+    for outcomes in record.outcomes.values():
+        columns = [k for k, text in enumerate(outcomes.sets) if text == str(S)]
+        if columns:
+            found.append(~(outcomes.tried & ~outcomes.correct)[:, [0, *columns]].any(axis=1))
+    n = min(map(len, found), default=0)
+    return np.all([stands[:n] for stands in found], axis=0) if found else None
+
+
 def folder_of_runs(text: str | Path) -> Path:
     """The folder that a command's --runs names. ValueError unless it is one."""
     if not Path(text).is_dir():

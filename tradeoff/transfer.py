@@ -24,7 +24,7 @@ from tradeoff.command import epilog
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.perturbations import PRESETS, Lp
-from tradeoff.records import RUNS, Record, folder_of_runs, read_all
+from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
 from tradeoff.theory.theorems.hull import hull_radius
 
 SETS = PRESETS["transfer_mnist"].sets
@@ -37,26 +37,9 @@ PIXELS = 784
 
 
 def accuracy(record: Record, S) -> float | None:
-    """The share of examples that stand under every attack on S, of all evaluations that attack it, on the first
-    examples that these have in common; None without any.
-
-    >>> from tradeoff.outcomes import Outcomes
-    >>> one = Outcomes(np.array([[1, 1], [1, 0], [1, 1]], dtype=bool), ("clean", "a"), ("", "linf:0.3"))
-    >>> two = Outcomes(np.array([[1, 0], [1, 1]], dtype=bool), ("clean", "b"), ("", "linf:0.3"))
-    >>> record = Record("x", Path(), outcomes={"one": one, "two": two})
-    >>> accuracy(record, Linf(0.3)), accuracy(record, L1(10))
-    (0.0, None)
-    """
-    found = []
-    for outcomes in record.outcomes.values():
-        columns = [k for k, text in enumerate(outcomes.sets) if text == str(S)]
-        if columns:
-            broken = (outcomes.tried & ~outcomes.correct)[:, [0, *columns]].any(axis=1)
-            found.append(~broken)
-    if not found:
-        return None
-    n = min(map(len, found))
-    return float(np.all([stands[:n] for stands in found], axis=0).mean())
+    """The share of examples that stand under every attack on S (see `records.standing`); None without any."""
+    stands = standing(record, S)
+    return None if stands is None else float(stands.mean())
 
 
 def matrix(records: Mapping[str, Record], trained: Mapping[str, str]) -> np.ndarray:

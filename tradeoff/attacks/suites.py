@@ -38,7 +38,7 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "dead-zone": what knows of `tradeoff.models.DeadZone(0.3)`, and then the strong ones; to be run as a cascade.
     - "flips", "flips-20": what breaks most behind that dead zone for its cost, on the paper's MNIST sets; the second is
-      short, to watch training by.
+      short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -198,16 +198,20 @@ def _on(prefix: str, linf, l1, rt, *others) -> dict[str, Mapping]:
     }
 
 
+def _flips(a: float) -> Mapping:
+    linf, l2, l1, _ = PRESETS["paper_mnist"].sets
+    flips = {S.name: Flips(S, steps=50, restarts=5, seen=(a, 1 - a)) for S in (l1, l2)}
+    return {"linf": StraightThrough(PGD(linf, steps=100, restarts=5)), **flips}
+
+
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
 _MOVES = PRESETS["transfer_mnist"].sets[3:]
 # Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
 FIXED: dict[str, Mapping] = {
     **_on("", _LINF, _L1, _RT, _L2),
     **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
-    "flips": {
-        "linf": StraightThrough(PGD(_LINF, steps=100, restarts=5)),
-        **{S.name: Flips(S, steps=50, restarts=5) for S in (_L1, _L2)},
-    },
+    "flips": _flips(0.3),
+    **{f"flips-a{100 * a:.0f}": _flips(a) for a in (0.0, 0.2, 0.25, 0.35)},
     "flips-20": {"linf": StraightThrough(PGD(_LINF, steps=20)), **{S.name: Flips(S) for S in (_L1, _L2)}},
     "transfer": {
         "linf": PGD(_LINF, steps=100),

@@ -29,6 +29,7 @@ FIGURES = (
     "mixture_images",
     "affine_beta",
     "transfer",
+    "record",
 )
 PRESETS = ("quick", "full")
 

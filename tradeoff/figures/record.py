@@ -1,0 +1,64 @@
+r"""Accuracy against the radius, under ℓ∞, ℓ1 and ℓ2 noise and under their union, of networks for MNIST.
+
+Radii are in units of the paper's (ℓ∞ 0.3, ℓ1 10, ℓ2 2), at which the vertical line is; those of the union grow
+together. Small CNNs, trained on the worst of the three (max), on MSD's mixture of steps, on the three in turn along
+softened slopes too (E-AT), on one of them, and the network behind a dead zone. What stands is what stands under all
+attacks of all committed evaluations at that radius, on the first test images that these have in common: the strong
+suite, for the network behind the dead zone with the attacks that know of it.
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from tradeoff.figures.style import COLOURS, LABELS, PAGE
+from tradeoff.perturbations import PRESETS
+from tradeoff.records import read_all, standing
+
+QUICK = {"runs": {"dead zone": "mnist-dead-zone", "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max",
+                  "MSD": "mnist-msd", "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
+         "scales": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
+PARAMETERS = {"quick": QUICK, "full": QUICK}
+_LINES = {"dead zone": ("k", "D", "-"), "E-AT, softened too": (COLOURS["average"], "X", "-"),
+          "max": (COLOURS["union"], "*", "-"), "MSD": (COLOURS["rt"], "v", "-"), "linf": (COLOURS["linf"], "o", "--"),
+          "l1": (COLOURS["l1"], "s", "--"), "l2": (COLOURS["l2"], "^", "--")}  # fmt: skip
+SETS = tuple(S for S in PRESETS["paper_mnist"].sets if S.name in ("linf", "l1", "l2"))
+
+
+def compute(results=None, *, runs: dict, scales) -> dict:
+    """Accuracies by set and network, one per scale, None where nothing is committed; and of how many examples."""
+    curves: dict[str, dict[str, list]] = {name: {} for name in (*(S.name for S in SETS), "union")}
+    examples, data = set(), set()
+    for name, record in zip(runs, read_all(runs.values()).values(), strict=True):
+        stands = {scale: {S.name: standing(record, S.scaled(scale)) for S in SETS} for scale in scales}
+        for S, curve in curves.items():
+            members = [[found[T.name] for T in SETS if S in (T.name, "union")] for found in stands.values()]
+            curve[name] = [_accuracy(some, examples) for some in members]
+        data |= {o.about.get("data", "unknown") for o in record.outcomes.values()}
+    return {"curves": curves, "scales": list(scales), "n": sorted(examples), "data": "; ".join(sorted(data))}
+
+
+def _accuracy(stands, examples: set[int]) -> float | None:
+    if any(some is None for some in stands):
+        return None
+    n = min(map(len, stands))
+    examples.add(n)
+    return float(np.all([some[:n] for some in stands], axis=0).mean())
+
+
+def draw(numbers: dict) -> Figure:
+    """A panel per set, and one for the union."""
+    figure, axes = plt.subplots(1, 4, figsize=(PAGE, 2.4), sharex=True, sharey=True)
+    for ax, (S, curves) in zip(axes, numbers["curves"].items(), strict=True):
+        for name, values in curves.items():
+            colour, marker, dash = _LINES[name]
+            percent = 100 * np.array([0.0 if value is None else value for value in values])
+            known = np.array([value is not None for value in values])
+            ax.plot(np.array(numbers["scales"])[known], percent[known], dash, marker=marker, ms=3.5, color=colour,
+                    lw=1.6 if name == "dead zone" else 1.0, label=LABELS.get(name, name))  # fmt: skip
+        ax.axvline(1.0, color="0.6", lw=0.6, ls=":")
+        ax.set(title=LABELS[S], xlabel="radius / the paper's", ylim=(-2, 101))
+        ax.grid(axis="y", lw=0.3)
+    axes[0].set_ylabel("accuracy (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=7)
+    return figure
