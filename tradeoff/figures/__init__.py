@@ -30,6 +30,7 @@ FIGURES = (
     "affine_beta",
     "transfer",
     "record",
+    "dead_zone",
 )
 PRESETS = ("quick", "full")
 
