@@ -33,7 +33,7 @@ from tradeoff.records import read_all
 from tradeoff.tables import percent
 
 runs = [run for compared in COMPARISONS.values() for run in compared.runs]
-records = read_all([*transfer.TRAINED.values(), *transfer.PREDICTED, *runs])
+records = read_all([*runs, *(run for matrix in transfer.TRANSFERS.values() for run in matrix.runs)])
 
 # %% [markdown]
 # ## 1. Which perturbations do we care about?
@@ -46,7 +46,8 @@ records = read_all([*transfer.TRAINED.values(), *transfer.PREDICTED, *runs])
 module = figure_module("transfer")
 with paper_style():
     display(module.draw(module.compute(**module.PARAMETERS["quick"])))
-display(Markdown(tables.markdown(*transfer.table(records))))
+for matrix in transfer.TRANSFERS.values():
+    display(Markdown(f"**{matrix.title}**\n\n{tables.markdown(*transfer.table(records, matrix))}"))
 
 # %% [markdown]
 # Can one tell without training? For $\ell_p$ noise geometry makes a prediction. A *linear* classifier that is robust to
@@ -56,10 +57,11 @@ display(Markdown(tables.markdown(*transfer.table(records))))
 # panel above, the points should rise.
 
 # %%
-found = transfer.prediction(records, transfer.PREDICTED)
-if found:
-    low, high = found.interval
-    print(f"rank correlation {found.correlation:.2f} (95 % interval {low:.2f} to {high:.2f}), {len(found.cells)} cells")
+for matrix in transfer.TRANSFERS.values():
+    found = transfer.prediction(records, matrix)
+    if found:
+        low, high = map("{:.2f}".format, found.interval)
+        print(f"{matrix.title}: rank correlation {found.correlation:.2f} ({low} to {high}), {len(found.cells)} cells")
 
 # %% [markdown]
 # ## 2. Does it scale?
@@ -135,10 +137,11 @@ with paper_style():
 # ```python
 # import numpy as np
 #
-# values, names = transfer.matrix(records, transfer.TRAINED), list(transfer.TRAINED)
+# mnist = transfer.TRANSFERS["mnist"]
+# values, names = transfer.matrix(records, mnist), list(mnist.trained)
 # less = values - values[names.index("natural")]
 # for i, j in zip(*np.where(less < -0.02)):
-#     print(f"{names[i]} on {transfer.SETS[j]}: {100 * less[i, j]:+.1f} points against the natural network")
+#     print(f"{names[i]} on {mnist.sets[j]}: {100 * less[i, j]:+.1f} points against the natural network")
 # known = np.isfinite(less)
 # assert (less[known] < -0.02).sum() < (less[known] > 0.02).sum()
 # print(f"{(less[known] < -0.02).sum()} of {known.sum()} cells are worse, {(less[known] > 0.02).sum()} better")

@@ -67,7 +67,7 @@ def test_groups_are_of_experiments():
         assert all(select([pattern]) for pattern in patterns)
         assert select([name]) == list(dict.fromkeys(found for pattern in patterns for found in select([pattern])))
     assert select(["digits"]) == [name for name in EXPERIMENTS if EXPERIMENTS[name].data == "digits"]
-    assert select(["digits-max", "*-max", "digits-max"]) == ["digits-max", "mnist-max"]
+    assert select(["digits-linf", "*s-linf", "digits-linf", "*t-linf"]) == ["digits-linf", "mnist-linf"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

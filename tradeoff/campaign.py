@@ -21,6 +21,7 @@ from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device
 from tradeoff.together import check_alone
+from tradeoff.transfer import TRANSFERS
 
 # Experiments that are asked for together: names of EXPERIMENTS, or patterns of them.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -37,9 +38,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cifar10-one-step": ("cifar10-*-one-step",),
     "cifar10-paper": ("cifar10-*-paper",),  # the paper's network, for a GPU
     "mnist-mixtures": ("mnist-mix-*",),
-    "mnist-transfer": tuple(
-        f"mnist-{model}" for model in ("natural", "linf", "l2", "l1", "rt", "bc", "blur", "elastic")
-    ),
+    **{f"{data}-transfer": tuple(transfer.trained.values()) for data, transfer in TRANSFERS.items()},
+    "mnist-dead-zones": ("mnist-dead-zone*",),
     "mnist-fine-tuned": ("mnist-*-then-*",),
 }
 

@@ -210,9 +210,10 @@ EXPERIMENTS["mnist-mix-rt"] = replace(EXPERIMENTS["mnist-max-rt"], combine="avg"
 EXPERIMENTS["mnist-mix-l1"] = replace(EXPERIMENTS["mnist-max"], combine="avg", attacks=(
     Softened(AffineAttack(*EXPERIMENTS["mnist-max"].attacks[:2])),))  # fmt: skip
 # The sets beside the paper's, for `tradeoff.transfer`.
-EXPERIMENTS |= {f"mnist-{S.name}": replace(EXPERIMENTS["mnist-rt"], suite="transfer", watch="moves-20", attacks=(
-                    RandomSearch(S, tries=10, **_CE),))
-                for S in PRESETS["transfer_mnist"].sets[4:]}  # fmt: skip
+EXPERIMENTS |= {f"{data}-{S.name}": replace(EXPERIMENTS[f"{data}-rt"], suite=f"{prefix}transfer", attacks=(
+                    RandomSearch(S, tries=10, **_CE),), watch=f"{prefix}moves-20")
+                for data, prefix in (("mnist", ""), ("cifar10", "cifar10-"))
+                for S in PRESETS[f"transfer_{data}"].sets[4:]}  # fmt: skip
 # One epoch of E-AT for a network that has been trained on linf noise (Croce & Hein 2022).
 EXPERIMENTS |= {f"mnist-linf-then-{name}": replace(EXPERIMENTS[f"mnist-{name}"], epochs=1, warmup=0, start="mnist-linf")
                 for name in ("e-at", "e-at-soft")}  # fmt: skip

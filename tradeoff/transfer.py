@@ -23,17 +23,42 @@ from tradeoff.attacks.ascent import check_count
 from tradeoff.command import epilog
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
+from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
 from tradeoff.theory.theorems.hull import hull_radius
 
-SETS = PRESETS["transfer_mnist"].sets
-TRAINED: Mapping[str, str] = {
-    name: f"mnist-{name}" for name in ("natural", *(S.name for S in SETS), "max", "max-rt")
-}  # fmt: skip
-# Those of lp balls, whose cells geometry predicts.
-PREDICTED = ("mnist-linf", "mnist-l2", "mnist-l1", "mnist-e-at", "mnist-alternating")
-PIXELS = 784
+
+@dataclass(frozen=True)
+class Transfer:
+    """A matrix: the runs by what they were trained on, the sets that each is attacked with, by which suite, and the
+    runs of lp balls whose cells geometry predicts. Inputs have `pixels` numbers."""
+
+    title: str
+    sets: tuple
+    trained: Mapping[str, str]
+    predicted: tuple[str, ...]
+    suite: str
+    pixels: int
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.trained.values(), *self.predicted)))
+
+
+def _transfer(data: str, title: str, several: Sequence[str], predicted: Sequence[str], prefix: str, pixels: int):
+    sets = PRESETS[f"transfer_{data}"].sets
+    names = ("natural", *(S.name for S in sets), *several)
+    trained = {name: f"{data}-{name}" for name in names if f"{data}-{name}" in EXPERIMENTS}
+    return Transfer(title, sets, trained, tuple(f"{data}-{name}" for name in predicted), f"{prefix}transfer", pixels)
+
+
+TRANSFERS: Mapping[str, Transfer] = {
+    "mnist": _transfer("mnist", "MNIST", ("max", "max-rt"), ("linf", "l2", "l1", "e-at", "alternating"), "", 784),
+    "cifar10": _transfer(
+        "cifar10", "CIFAR-10", ("max-l1", "max-rt"), ("linf", "l1", "avg-l1", "max-l1"), "cifar10-", 3072
+    ),
+}
 
 
 def accuracy(record: Record, S) -> float | None:
@@ -42,9 +67,9 @@ def accuracy(record: Record, S) -> float | None:
     return None if stands is None else float(stands.mean())
 
 
-def matrix(records: Mapping[str, Record], trained: Mapping[str, str]) -> np.ndarray:
+def matrix(records: Mapping[str, Record], transfer: Transfer) -> np.ndarray:
     """Accuracies, networks × sets, NaN where a network has not been attacked."""
-    rows = [[accuracy(records[run], S) for S in SETS] for run in trained.values()]
+    rows = [[accuracy(records[run], S) for S in transfer.sets] for run in transfer.trained.values()]
     return np.array(rows, dtype=float)
 
 
@@ -74,14 +99,14 @@ def balls(experiment: Experiment) -> tuple[Lp, ...]:
     return tuple(S for S in dict.fromkeys(sets) if isinstance(S, Lp))
 
 
-def radius(p: float, trained: Iterable[Lp], d: int = PIXELS) -> float:
+def radius(p: float, trained: Iterable[Lp], d: int) -> float:
     """The radius of the largest lp ball in R^d that surely lies in the hull of the balls: within one of them, or within
     the hull of linf and l1.
 
     ‖x‖_p ≤ d^{max(0, 1/p - 1/q)} ‖x‖_q, hence the lp ball of radius ε holds the lq ball of radius ε / d^{...}.
 
-    >>> radius(2, [Linf(0.3)]), round(radius(2, [Linf(0.3), L1(10)]), 4), round(radius(inf, [L1(10)]), 4)
-    (0.3, 1.7379, 0.0128)
+    >>> [round(radius(p, some, 784), 4) for p, some in ((2, [Linf(0.3)]), (2, [Linf(0.3), L1(10)]), (inf, [L1(10)]))]
+    [0.3, 1.7379, 0.0128]
     """
     trained = list(trained)
     alone = [S.eps / d ** max(0.0, 1 / S.p - 1 / p) for S in trained]
@@ -101,15 +126,15 @@ class Prediction:
     interval: tuple[float, float]
 
 
-def prediction(records: Mapping[str, Record], runs: Sequence[str], seed: int = 0) -> Prediction | None:
+def prediction(records: Mapping[str, Record], transfer: Transfer, seed: int = 0) -> Prediction | None:
     """How well the order of the radii is that of the accuracies; None with fewer than four cells."""
     cells = []
-    for run in runs:
+    for run in transfer.predicted:
         trained = balls(EXPERIMENTS[run])
-        for S in SETS:
+        for S in transfer.sets:
             known = accuracy(records[run], S) if isinstance(S, Lp) and S not in trained else None
             if known is not None:
-                cells.append((run, S.name, radius(S.p, trained) / S.eps, known))
+                cells.append((run, S.name, radius(S.p, trained, transfer.pixels) / S.eps, known))
     if len(cells) < 4:
         return None
     values = np.array([cell[2:] for cell in cells])
@@ -125,15 +150,15 @@ def prediction(records: Mapping[str, Record], runs: Sequence[str], seed: int = 0
 # ---- the command
 
 
-def table(records: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
+def table(records: Mapping[str, Record], transfer: Transfer) -> tuple[list[str], list[list[str]]]:
     """Header and rows, in percent, like beside like."""
-    values = matrix(records, TRAINED)
+    values = matrix(records, transfer)
     rows, columns = order(values), order(values.T)
-    names = list(TRAINED)
+    names = list(transfer.trained)
     lines = [
         [names[i], *(tables.percent(None if np.isnan(values[i, j]) else values[i, j]) for j in columns)] for i in rows
     ]
-    return ["trained on", *(str(SETS[j]) for j in columns)], lines
+    return ["trained on", *(str(transfer.sets[j]) for j in columns)], lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,8 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tradeoff.transfer",
         description="What robustness to one set is worth against another: a table of accuracies, trained-on × "
         "tested-on, from results that are there, and how well geometry predicts those under lp noise.",
-        epilog=epilog("python -m tradeoff.transfer --runs out/runs --make 500"),
+        epilog=epilog("python -m tradeoff.transfer mnist --runs out/runs --make 500"),
     )
+    parser.add_argument("names", nargs="*", metavar="DATA", help=f"of {', '.join(TRANSFERS)} (default: all)")
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
     parser.add_argument("--make", type=int, metavar="N", help="first train what is missing, and attack it on the first "
                         "N test images; goes on where it was")  # fmt: skip
@@ -152,22 +178,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     runs = Path(options.runs) if options.runs else RUNS
     try:
+        chosen = [lookup(TRANSFERS, name, "data set") for name in options.names or TRANSFERS]
         if options.make is not None:
             check_count(options.make, "--make")
-            for run in TRAINED.values():
-                for job in missing(jobs_of(run, runs, "transfer", options.make, options.device, progress=True)):
-                    job()
-        records = read_all([*TRAINED.values(), *PREDICTED], folder_of_runs(runs))
+            for transfer in chosen:
+                for run in transfer.trained.values():
+                    for job in missing(jobs_of(run, runs, transfer.suite, options.make, options.device, progress=True)):
+                        job()
+        records = read_all([run for transfer in chosen for run in transfer.runs], folder_of_runs(runs))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(tables.STYLES[options.style](*table(records)))
-    found = prediction(records, PREDICTED)
-    if found:
-        low, high = found.interval
-        print("\nThe largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise that"
-              f" was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), {len(found.cells)} cells"
-              )  # fmt: skip
+    for transfer in chosen:
+        print(f"{transfer.title}\n\n{tables.STYLES[options.style](*table(records, transfer))}\n")
+        found = prediction(records, transfer)
+        if found:
+            low, high = found.interval
+            print("The largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise "
+                  f"that was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), "
+                  f"{len(found.cells)} cells\n")  # fmt: skip
     return 0
 
 

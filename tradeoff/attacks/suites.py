@@ -43,8 +43,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
     - "cifar10-lp", "cifar10-lp-100", ...: the same on the paper's CIFAR-10 sets, which are without l2.
-    - "transfer": an attack on each set of the preset transfer_mnist; "moves-20" watches training by those of its sets
-      that are no balls.
+    - "transfer", "cifar10-transfer": an attack on each set of the preset transfer_mnist, or transfer_cifar10;
+      "moves-20" and "cifar10-moves-20" watch training by those of its sets that are no balls.
 
     Raises ValueError for an unknown name, for sets missing, and for sets given to a suite that has its own.
 
@@ -198,6 +198,18 @@ def _on(prefix: str, linf, l1, rt, *others) -> dict[str, Mapping]:
     }
 
 
+def _transfer(prefix: str, linf, l2, l1, *moves) -> dict[str, Mapping]:
+    return {
+        f"{prefix}transfer": {
+            "linf": PGD(linf, steps=100),
+            "l2": APGD(l2, steps=100, radii=(3, 2, 1)),
+            "l1": APGD(l1, steps=100, radii=(3, 2, 1)),
+            **{S.name: GridSearch(S) for S in moves},
+        },
+        f"{prefix}moves-20": {S.name: RandomSearch(S, tries=20) for S in moves},
+    }
+
+
 def _flips(a: float) -> Mapping:
     linf, l2, l1, _ = PRESETS["paper_mnist"].sets
     flips = {S.name: Flips(S, steps=50, restarts=5, seen=(a, 1 - a)) for S in (l1, l2)}
@@ -205,7 +217,6 @@ def _flips(a: float) -> Mapping:
 
 
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
-_MOVES = PRESETS["transfer_mnist"].sets[3:]
 # Numbers of committed figures depend on every word of these, on the names too: draws are keyed by them.
 FIXED: dict[str, Mapping] = {
     **_on("", _LINF, _L1, _RT, _L2),
@@ -213,11 +224,6 @@ FIXED: dict[str, Mapping] = {
     "flips": _flips(0.3),
     **{f"flips-a{100 * a:.0f}": _flips(a) for a in (0.0, 0.2, 0.25, 0.35)},
     "flips-20": {"linf": StraightThrough(PGD(_LINF, steps=20)), **{S.name: Flips(S) for S in (_L1, _L2)}},
-    "transfer": {
-        "linf": PGD(_LINF, steps=100),
-        "l2": APGD(_L2, steps=100, radii=(3, 2, 1)),
-        "l1": APGD(_L1, steps=100, radii=(3, 2, 1)),
-        **{S.name: GridSearch(S) for S in _MOVES},
-    },
-    "moves-20": {S.name: RandomSearch(S, tries=20) for S in _MOVES},
+    **_transfer("", *PRESETS["transfer_mnist"].sets),
+    **_transfer("cifar10-", *PRESETS["transfer_cifar10"].sets),
 }

@@ -1,11 +1,11 @@
 r"""What robustness to one set is worth against another: accuracy by what a network was trained on and tested on.
 
-Left: small CNNs on all of MNIST, one row each, like beside like in rows and columns (average linkage of Euclidean
-distances; networks with a gap come last); bold frames mark a network's own sets. A cell is what all attacks of all
-committed evaluations leave standing. Right, networks trained on ℓp balls under ℓp noise that they were not trained on:
-accuracy against the radius of the largest ball of that noise that surely lies in the hull of what was trained on, as a
-share of the radius tested. A linear classifier that is robust at a share of 1 would stand everywhere; the rank
-correlation is Spearman's, with a bootstrap interval of 95 % over the cells.
+Left: a row for each network, small CNNs on all of MNIST and small ResNets on CIFAR-10, like beside like in rows and
+columns (average linkage of Euclidean distances; networks with a gap come last); bold frames mark a network's own sets.
+A cell is what all attacks of all committed evaluations leave standing. Right, networks trained on ℓp balls under ℓp
+noise that they were not trained on: accuracy against the radius of the largest ball of that noise that surely lies in
+the hull of what was trained on, as a share of the radius tested. A linear classifier that is robust at a share of 1
+would stand everywhere; the rank correlation is Spearman's, with a bootstrap interval of 95 % over the cells.
 """
 
 import numpy as np
@@ -14,38 +14,50 @@ from matplotlib.figure import Figure
 
 from tradeoff.figures.style import COLOURS, LABELS, MARKERS, PAGE
 from tradeoff.records import read_all
-from tradeoff.transfer import PREDICTED, SETS, TRAINED, matrix, order, prediction
+from tradeoff.transfer import TRANSFERS, matrix, order, prediction
 
-QUICK = {"trained": TRAINED, "predicted": PREDICTED}
+QUICK = {"names": tuple(TRANSFERS)}
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _NAMES = {**LABELS, "bc": "brightness,\ncontrast", "blur": "blur", "elastic": "elastic"}
 
 
-def compute(results=None, *, trained: dict, predicted) -> dict:
-    """The matrix in its order, None for gaps, each network's own sets, and the prediction."""
-    records = read_all([*trained.values(), *predicted])
-    values = matrix(records, trained)
-    rows, columns = order(values), order(values.T)
-    names = list(trained)
-    cells = [[None if np.isnan(values[i, j]) else float(values[i, j]) for j in columns] for i in rows]
-    found = prediction(records, predicted)
-    data = {o.about.get("data", "unknown") for record in records.values() for o in record.outcomes.values()}
-    return {
-        "cells": cells, "rows": [names[i] for i in rows], "columns": [SETS[j].name for j in columns],
-        "sets": [str(SETS[j]) for j in columns],
-        "own": {name: _own(name) for name in trained},
-        "prediction": found and {"cells": found.cells, "correlation": found.correlation, "interval": found.interval},
-        "data": "; ".join(sorted(data)) or "nothing measured yet",
-    }  # fmt: skip
+def compute(results=None, *, names) -> dict:
+    """A panel per data set: the matrix in its order, None for gaps, each network's own sets, and the prediction."""
+    panels, data = [], set()
+    for name in names:
+        transfer = TRANSFERS[name]
+        records = read_all(transfer.runs)
+        values, trained, found = matrix(records, transfer), list(transfer.trained), prediction(records, transfer)
+        rows, columns = order(values), order(values.T)
+        panels.append({
+            "title": transfer.title,
+            "cells": [[None if np.isnan(values[i, j]) else float(values[i, j]) for j in columns] for i in rows],
+            "rows": [trained[i] for i in rows], "columns": [transfer.sets[j].name for j in columns],
+            "sets": [str(transfer.sets[j]) for j in columns],
+            "own": {name: _own(name) for name in trained},
+            "prediction": found and {"cells": found.cells, "correlation": found.correlation,
+                                     "interval": found.interval},
+        })  # fmt: skip
+        data |= {o.about.get("data", "unknown") for record in records.values() for o in record.outcomes.values()}
+    return {"panels": panels, "data": "; ".join(sorted(data)) or "nothing measured yet"}
 
 
 def _own(name: str) -> list[str]:
-    return {"natural": [], "max": ["linf", "l1", "l2"], "max-rt": ["linf", "rt"]}.get(name, [name])
+    several = {"natural": [], "max": ["linf", "l1", "l2"], "max-rt": ["linf", "rt"], "max-l1": ["linf", "l1"]}
+    return several.get(name, [name])
 
 
 def draw(numbers: dict) -> Figure:
-    """The matrix as a heat map, and the prediction as a scatter plot."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.0), width_ratios=(1.5, 1))
+    """A row for each data set: the matrix as a heat map, and the prediction as a scatter plot."""
+    panels = numbers["panels"]
+    figure, axes = plt.subplots(len(panels), 2, figsize=(PAGE, 3.0 * len(panels)), width_ratios=(1.5, 1), squeeze=False)
+    for row, panel in zip(axes, panels, strict=True):
+        left, right = row
+        _draw(left, right, panel)
+    return figure
+
+
+def _draw(left, right, numbers: dict) -> None:
     cells = np.array(numbers["cells"], dtype=float) * 100
     left.imshow(cells, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for (i, j), value in np.ndenumerate(cells):
@@ -56,17 +68,17 @@ def draw(numbers: dict) -> Figure:
             left.add_patch(plt.Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, ec=COLOURS["l1"], lw=1.4))
     left.set_xticks(range(cells.shape[1]), [_NAMES[name] for name in numbers["columns"]], fontsize=5.5)
     left.set_yticks(range(cells.shape[0]), [_NAMES.get(name, name).replace("\n", " ") for name in numbers["rows"]])
-    left.set(xlabel="tested on", ylabel="trained on")
+    left.set(xlabel="tested on", ylabel="trained on", title=numbers["title"])
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     found = numbers["prediction"]
     if found is None:
         right.text(0.5, 0.5, "not measured yet", ha="center", transform=right.transAxes, color="0.4")
         right.set_axis_off()
-        return figure
+        return
     for run, name, share, value in found["cells"]:
         right.plot(share, 100 * value, MARKERS[name], color=COLOURS[name], mec="black", mew=0.4, ms=6)
-        label, beside = run.removeprefix("mnist-"), (-4, 3) if run == "mnist-linf" else (4, 3)
+        label, beside = run.partition("-")[2], (-4, 3) if run == "mnist-linf" else (4, 3)
         right.annotate(LABELS.get(label, label), (share, 100 * value), xytext=beside, textcoords="offset points",
                        ha="right" if beside[0] < 0 else "left", fontsize=6)  # fmt: skip
     tested = dict.fromkeys(name for _, name, _, _ in found["cells"])
@@ -78,4 +90,3 @@ def draw(numbers: dict) -> Figure:
     right.set_xlim(0.02, 3)
     right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     right.set_title(f"rank correlation {found['correlation']:.2f} ({low:.2f} to {high:.2f})", fontsize=7)
-    return figure
