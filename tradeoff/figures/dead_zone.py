@@ -21,28 +21,28 @@ from tradeoff.theory.game import classifier
 from tradeoff.theory.plane import widths
 
 QUICK = {"alpha": 3.0, "d": 9, "p0": 0.9, "a": 0.3, "l1": 0.7, "points": 301, "run": "mnist-dead-zone",
-         "scales": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-         "wide": {0.0: "mnist-dead-zone-none", 0.2: "mnist-dead-zone-a20", 0.25: "mnist-dead-zone-a25",
-                  0.3: "mnist-dead-zone-short", 0.35: "mnist-dead-zone-a35"}}  # fmt: skip
+         "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+         "wide": [(0.0, "mnist-dead-zone-none"), (0.2, "mnist-dead-zone-a20"), (0.25, "mnist-dead-zone-a25"),
+                  (0.3, "mnist-dead-zone-short"), (0.35, "mnist-dead-zone-a35")]}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 
 
-def compute(results=None, *, alpha, d, p0, a, l1, points, run, scales, wide) -> dict:
+def compute(results=None, *, alpha, d, p0, a, l1, points, run, radii, wide) -> dict:
     """The band of optimal thresholds by pixel value, the front end on its scale; flips and accuracy by norm and radius;
     accuracy by width and set."""
     record = read(run)
     flips: dict[str, list] = {S.name: [] for S in SETS if S.name != "linf"}
-    for scale in scales:
+    for scale in radii:
         for S in SETS:
             stands = standing(record, S.scaled(scale))
             if S.name in flips and stands is not None:
                 flips[S.name].append([(scale * S.eps / (1 - a)) ** S.p, float(stands.mean()), scale == 1])
-    ablation = {}
-    for width, name in wide.items():
+    ablation = []
+    for width, name in wide:
         stands = [standing(read(name), S) for S in SETS]
         if all(some is not None for some in stands):
             rows = {S.name: float(some.mean()) for S, some in zip(SETS, stands, strict=True)}
-            ablation[str(width)] = rows | {"union": float(np.all(stands, axis=0).mean())}
+            ablation.append(rows | {"a": width, "union": float(np.all(stands, axis=0).mean())})
     data = {o.about.get("data", "unknown") for o in record.outcomes.values()}
     return {"band": _band(alpha, d, p0, a, l1, points), "a": a, "flips": flips, "ablation": ablation,
             "data": "; ".join(sorted(data)) or "nothing measured yet"}  # fmt: skip
@@ -86,11 +86,11 @@ def draw(numbers: dict) -> Figure:
             middle.text(0.5, 0.5, "no committed run yet", transform=middle.transAxes, ha="center", color="0.4")
     middle.set(xlabel="pixels that the noise can flip", ylabel="accuracy (%)", ylim=(-2, 101), xlim=(0, None))
     middle.set_title("two norms, one price")
-    widths_ = [float(width) for width in numbers["ablation"]]
-    for S in (*numbers["flips"], "linf", "union") if widths_ else ():
-        right.plot(widths_, [100 * row[S] for row in numbers["ablation"].values()], MARKERS[S] + "-", ms=4,
+    rows = numbers["ablation"]
+    for S in (*numbers["flips"], "linf", "union") if rows else ():
+        right.plot([row["a"] for row in rows], [100 * row[S] for row in rows], MARKERS[S] + "-", ms=4,
                    color=COLOURS[S], label=LABELS[S])  # fmt: skip
-    if widths_:
+    if rows:
         right.legend()
     else:
         right.text(0.5, 0.5, "no committed run yet", transform=right.transAxes, ha="center", color="0.4")

@@ -17,7 +17,7 @@ from tradeoff.records import read_all, standing
 
 QUICK = {"runs": {"dead zone": "mnist-dead-zone", "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max",
                   "MSD": "mnist-msd", "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
-         "scales": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
+         "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _LINES = {"dead zone": ("k", "D", "-"), "E-AT, softened too": (COLOURS["average"], "X", "-"),
           "max": (COLOURS["union"], "*", "-"), "MSD": (COLOURS["rt"], "v", "-"), "linf": (COLOURS["linf"], "o", "--"),
@@ -25,17 +25,17 @@ _LINES = {"dead zone": ("k", "D", "-"), "E-AT, softened too": (COLOURS["average"
 SETS = tuple(S for S in PRESETS["paper_mnist"].sets if S.name in ("linf", "l1", "l2"))
 
 
-def compute(results=None, *, runs: dict, scales) -> dict:
+def compute(results=None, *, runs: dict, radii) -> dict:
     """Accuracies by set and network, one per scale, None where nothing is committed; and of how many examples."""
     curves: dict[str, dict[str, list]] = {name: {} for name in (*(S.name for S in SETS), "union")}
     examples, data = set(), set()
     for name, record in zip(runs, read_all(runs.values()).values(), strict=True):
-        stands = {scale: {S.name: standing(record, S.scaled(scale)) for S in SETS} for scale in scales}
+        stands = {scale: {S.name: standing(record, S.scaled(scale)) for S in SETS} for scale in radii}
         for S, curve in curves.items():
             members = [[found[T.name] for T in SETS if S in (T.name, "union")] for found in stands.values()]
             curve[name] = [_accuracy(some, examples) for some in members]
         data |= {o.about.get("data", "unknown") for o in record.outcomes.values()}
-    return {"curves": curves, "scales": list(scales), "n": sorted(examples), "data": "; ".join(sorted(data))}
+    return {"curves": curves, "scales": list(radii), "n": sorted(examples), "data": "; ".join(sorted(data))}
 
 
 def _accuracy(stands, examples: set[int]) -> float | None:
