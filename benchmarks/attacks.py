@@ -41,6 +41,7 @@ from tradeoff.attacks.ascent import look
 from tradeoff.data import load
 from tradeoff.experiments import EXPERIMENTS, train
 from tradeoff.files import make_folder, write_json
+from tradeoff.memory import keep_memory
 from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf
 from tradeoff.provenance import provenance
@@ -208,6 +209,7 @@ def main() -> None:
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
+    keep_memory()
     digits = load("digits", "test").first(options.batch)
     x, y = torch.tensor(digits.x), torch.tensor(digits.y)
     how = (x, y, options.steps, options.repetitions, CLOCKS[options.clock])

@@ -36,6 +36,7 @@ from tradeoff.attacks import PGD, AffineAttack, GridSearch, RandomSearch
 from tradeoff.data import Images, load
 from tradeoff.experiments import EXPERIMENTS, Experiment
 from tradeoff.files import make_folder, write_json
+from tradeoff.memory import keep_memory
 from tradeoff.models import build, preact_resnet
 from tradeoff.perturbations import PRESETS, Linf
 from tradeoff.provenance import provenance
@@ -172,6 +173,7 @@ def main() -> None:
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
+    keep_memory()
     clock, few = CLOCKS[options.clock], images(options.batch)
     x, y = torch.tensor(few.x), torch.tensor(few.y)
 

@@ -27,6 +27,7 @@ from tradeoff.attacks.ascent import look
 from tradeoff.data import load
 from tradeoff.experiments import EXPERIMENTS, RT, Experiment, train
 from tradeoff.files import make_folder, write_json
+from tradeoff.memory import keep_memory
 from tradeoff.provenance import provenance
 
 MODELS = {
@@ -78,6 +79,7 @@ def main() -> None:
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
+    keep_memory()
     digits, found = load("digits", "test").first(options.images), {}
     print(f"small_cnn, {len(digits)} digits in batches of {options.batch}, {options.threads} threads")
     for run, experiment in MODELS.items():
