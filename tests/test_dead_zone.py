@@ -1,19 +1,24 @@
 """A front end that sees no small change, and the attacks that know it: prices, best flips, slopes, and digits."""
 
-from itertools import chain, combinations
+from itertools import re
 
+import chain
+import combinations
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tradeoff import records
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, CoordinateBeam, Flips, SparseSearch, Square, StraightThrough
 from tradeoff.attacks.ascent import look
 from tradeoff.attacks.flips import flipped
 from tradeoff.attacks.losses import margin
 from tradeoff.attacks.straight_through import straight_through
 from tradeoff.data import load
+from tradeoff.figures import dead_zone, record
 from tradeoff.models import MODELS, DeadZone, build
+from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
 from tradeoff.training import _scaled, fit
 
@@ -58,7 +63,8 @@ def test_wrong_dead_zones(a):
 def test_the_record_fits_in_five_megabytes_and_sees_what_flips_expect(name):
     model = build(name, 0)
     assert 4 * sum(p.numel() for p in model.parameters()) <= 5e6
-    assert (model[0].a, 1 - model[0].a) == Flips(L1(1)).seen
+    width = re.search(r"\d+", name)
+    assert model[0].a == (int(width[0]) / 100 if width else Flips(L1(1)).seen[0]) and Flips(L1(1)).seen == (0.3, 0.7)
 
 
 # ---- the best flips
@@ -338,3 +344,52 @@ def test_training_grows_the_sets_of_both():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- the figures
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Outcomes of two runs at two radii, and what stands of the first, (100, 3) each."""
+    monkeypatch.setattr(records, "RUNS", tmp_path)
+    stands = {}
+    for scale in (0.5, 1.0):
+        for run in ("mnist-dead-zone", "mnist-max"):
+            sets = [S.scaled(scale) for S in record.SETS]
+            held = rng(int(10 * scale)).random((100, 3)) < (0.9, 0.6, 0.7)
+            place = tmp_path / run / f"x{scale}-100"
+            place.mkdir(parents=True)
+            correct = np.column_stack([np.ones(100, dtype=bool), held])
+            Outcomes(correct, ("clean", *(f"a {S}" for S in sets)), ("", *map(str, sets))).save(place / "outcomes")
+            stands[scale] = held
+    return stands
+
+
+def test_the_record_is_what_stands_at_each_radius(planted):
+    numbers = record.compute(**record.PARAMETERS["quick"])
+    k = numbers["scales"].index(0.5), numbers["scales"].index(1.0)
+    for i, S in enumerate(record.SETS):
+        values = numbers["curves"][S.name]["dead zone"]
+        assert [values[j] for j in k] == [planted[scale][:, i].mean() for scale in (0.5, 1.0)]
+    union = numbers["curves"]["union"]
+    assert [union["max"][j] for j in k] == [planted[scale].all(axis=1).mean() for scale in (0.5, 1.0)]
+    assert union["MSD"] == [None] * 6 and numbers["n"] == [100]
+
+
+def test_the_front_end_is_optimal_and_norms_are_counted_in_flips(planted):
+    """One pixel's game has the ramp as an optimal threshold, flat up to a, and no flatter: not with a wider zone."""
+    numbers = dead_zone.compute(**dead_zone.PARAMETERS["quick"])
+    band = numbers["band"]
+    assert band["optimal"]
+    x, low, high, front = (np.array(band[key]) for key in ("x", "low", "high", "front"))
+    flat = (x < 0.3 - 1e-6) | (x > 0.7 + 1e-6)
+    np.testing.assert_allclose(low[flat], high[flat], atol=1e-9)  # where the noise goes there is no choice
+    assert (high - low)[~flat].min() >= 0 and (high - low)[(x > 0.35) & (x < 0.65)].min() > 0.5
+    shorter = high[0] + ((x - 0.2) / 0.6).clip(0, 1) * (high[-1] - high[0])
+    assert (shorter < low - 1e-3).any() or (shorter > high + 1e-3).any()
+    l1, l2 = numbers["flips"]["l1"], numbers["flips"]["l2"]
+    assert [point[0] for point in l1] == pytest.approx([5 / 0.7, 10 / 0.7])
+    assert [point[0] for point in l2] == pytest.approx([1 / 0.49, 4 / 0.49])
+    assert [point[1] for point in l1] == [planted[s][:, [S.name for S in record.SETS].index("l1")].mean()
+                                          for s in (0.5, 1.0)]  # fmt: skip
