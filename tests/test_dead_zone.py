@@ -1,9 +1,8 @@
 """A front end that sees no small change, and the attacks that know it: prices, best flips, slopes, and digits."""
 
-from itertools import re
+import re
+from itertools import chain, combinations
 
-import chain
-import combinations
 import numpy as np
 import pytest
 import torch
