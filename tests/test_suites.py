@@ -51,7 +51,9 @@ def test_the_papers_suite_has_its_peers():
     assert {"EAD l1:2", "C&W l2:0.6"} <= set(suite("paper", EVERY))
 
 
-@pytest.mark.parametrize("name", ["quick", "strong", pytest.param("dead-zone", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["quick", "strong", "dead-zone-quick", pytest.param("dead-zone", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("shape", "box", "classes"), [((1, 6, 6), (0.0, 1.0), 10), ((5,), None, 2), ((7,), None, 3)])
 def test_runs_on_images_and_on_vectors_of_few_classes(name, shape, box, classes):
     model = network(int(np.prod(shape)), classes)
