@@ -153,9 +153,9 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 # %% [markdown]
 # ## What was learned
 #
-# - *With $\ell_1$ the trade-off is hardly there, at this size.* The curves of section 2 end near both marks: training on
-#   two kinds of noise costs each a little, and buys more of the union than either alone. The paper's networks, which
-#   know their one type far better, lose more.
+# - *With $\ell_1$ the trade-off is hardly there, at this size.* The curves of section 2 end near both marks: training
+#   on two kinds of noise costs each a little, and buys more of the union than either alone. The paper's networks,
+#   which know their one type far better, lose more.
 # - *With rotations it is.* There both curves stay below their marks.
 # - *Nothing has overfitted yet.* A network that has met few images under $\ell_\infty$ noise withstands $\ell_1$ noise
 #   nearly as well; the paper's, after ten million, does not. Masking of the kind of notebook 07 takes training, too.
