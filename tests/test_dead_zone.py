@@ -353,9 +353,9 @@ def planted(tmp_path, monkeypatch):
     """Outcomes of two runs at two radii, and what stands of the first, (100, 3) each."""
     monkeypatch.setattr(records, "RUNS", tmp_path)
     stands = {}
-    for scale in (0.5, 1.0):
+    for scale in (0.75, 1.0):
         for run in ("mnist-dead-zone", "mnist-max"):
-            sets = [S.scaled(scale) for S in record.SETS]
+            sets = [record.at(S, scale) for S in record.SETS]
             held = rng(int(10 * scale)).random((100, 3)) < (0.9, 0.6, 0.7)
             place = tmp_path / run / f"x{scale}-100"
             place.mkdir(parents=True)
@@ -367,12 +367,12 @@ def planted(tmp_path, monkeypatch):
 
 def test_the_record_is_what_stands_at_each_radius(planted):
     numbers = record.compute(**record.PARAMETERS["quick"])
-    k = numbers["scales"].index(0.5), numbers["scales"].index(1.0)
+    k = numbers["scales"].index(0.75), numbers["scales"].index(1.0)
     for i, S in enumerate(record.SETS):
         values = numbers["curves"][S.name]["dead zone"]
-        assert [values[j] for j in k] == [planted[scale][:, i].mean() for scale in (0.5, 1.0)]
+        assert [values[j] for j in k] == [planted[scale][:, i].mean() for scale in (0.75, 1.0)]
     union = numbers["curves"]["union"]
-    assert [union["max"][j] for j in k] == [planted[scale].all(axis=1).mean() for scale in (0.5, 1.0)]
+    assert [union["max"][j] for j in k] == [planted[scale].all(axis=1).mean() for scale in (0.75, 1.0)]
     assert union["MSD"] == [None] * 6 and numbers["n"] == [100]
 
 
@@ -388,7 +388,7 @@ def test_the_front_end_is_optimal_and_norms_are_counted_in_flips(planted):
     shorter = high[0] + ((x - 0.2) / 0.6).clip(0, 1) * (high[-1] - high[0])
     assert (shorter < low - 1e-3).any() or (shorter > high + 1e-3).any()
     l1, l2 = numbers["flips"]["l1"], numbers["flips"]["l2"]
-    assert [point[0] for point in l1] == pytest.approx([5 / 0.7, 10 / 0.7])
-    assert [point[0] for point in l2] == pytest.approx([1 / 0.49, 4 / 0.49])
+    assert [point[0] for point in l1] == pytest.approx([7.5 / 0.7, 10 / 0.7])
+    assert [point[0] for point in l2] == pytest.approx([2.25 / 0.49, 4 / 0.49])
     assert [point[1] for point in l1] == [planted[s][:, [S.name for S in record.SETS].index("l1")].mean()
-                                          for s in (0.5, 1.0)]  # fmt: skip
+                                          for s in (0.75, 1.0)]  # fmt: skip

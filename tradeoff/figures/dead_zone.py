@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.figures.record import SETS
+from tradeoff.figures.record import SETS, at
 from tradeoff.figures.style import COLOURS, LABELS, MARKERS, PAGE
 from tradeoff.perturbations import L1, Linf
 from tradeoff.records import read, standing
@@ -34,7 +34,7 @@ def compute(results=None, *, alpha, d, p0, a, l1, points, run, radii, wide) -> d
     flips: dict[str, list] = {S.name: [] for S in SETS if S.name != "linf"}
     for scale in radii:
         for S in SETS:
-            stands = standing(record, S.scaled(scale))
+            stands = standing(record, at(S, scale))
             if S.name in flips and stands is not None:
                 flips[S.name].append([(scale * S.eps / (1 - a)) ** S.p, float(stands.mean()), scale == 1])
     ablation = []

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tradeoff.figures.style import COLOURS, LABELS, PAGE
-from tradeoff.perturbations import PRESETS
+from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.records import read_all, standing
 
 QUICK = {"runs": {"dead zone": "mnist-dead-zone", "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max",
@@ -25,12 +25,17 @@ _LINES = {"dead zone": ("k", "D", "-"), "E-AT, softened too": (COLOURS["average"
 SETS = tuple(S for S in PRESETS["paper_mnist"].sets if S.name in ("linf", "l1", "l2"))
 
 
+def at(S: Lp, scale: float) -> Lp:
+    """The ball of `scale` times the radius, as one would write it: 0.225, and not 0.22499999999999998."""
+    return Lp(S.p, round(scale * S.eps, 9))
+
+
 def compute(results=None, *, runs: dict, radii) -> dict:
     """Accuracies by set and network, one per scale, None where nothing is committed; and of how many examples."""
     curves: dict[str, dict[str, list]] = {name: {} for name in (*(S.name for S in SETS), "union")}
     examples, data = set(), set()
     for name, record in zip(runs, read_all(runs.values()).values(), strict=True):
-        stands = {scale: {S.name: standing(record, S.scaled(scale)) for S in SETS} for scale in radii}
+        stands = {scale: {S.name: standing(record, at(S, scale)) for S in SETS} for scale in radii}
         for S, curve in curves.items():
             members = [[found[T.name] for T in SETS if S in (T.name, "union")] for found in stands.values()]
             curve[name] = [_accuracy(some, examples) for some in members]
