@@ -123,7 +123,7 @@ with paper_style():
 #   nearly in order, but they are few: the interval above still holds zero.
 # - *Scaling is not the hard part.* One attack for a batch costs a third of all three, and under the strong suite ends a
 #   few points below them; better attacks in training gain far more than that.
-# - *One network for any $\ell_p$ noise* is still to be found.
+# - *One network for any $\ell_p$ noise* is still to be found. Notebook 11 builds one that keeps half of the digits.
 # - `python -m tradeoff.transfer` prints the first table, `python -m tradeoff.comparison` the second.
 #
 # ## Exercise

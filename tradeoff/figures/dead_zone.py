@@ -1,11 +1,12 @@
 r"""The dead zone: what the exact game asks of one pixel, what it predicts, and how wide it has to be.
 
 Left, the union game on D_B whose strong feature is a pixel, black or white, under ℓ∞ noise of 0.3 and ℓ1 noise of 0.7:
-every threshold in the grey band is optimal. It is flat for as far as the ℓ∞ noise goes, and so is the front end
-u = clamp((x - a) / (1 - 2a), 0, 1) with a = 0.3. Middle, the prediction: behind it noise counts by the pixels that it
-can flip, at 0.7 each. So accuracies under ℓ1 noise of ε, which buys ε/0.7 of them, and ℓ2 noise, which buys (ε/0.7)²,
-should lie on one curve; those at the paper's radii are marked. Right, networks trained alike, as many passes each,
-behind dead zones of other widths a, under attacks that know a. Only what is committed is read.
+every threshold in the grey band is optimal. It is flat for as far as the ℓ∞ noise goes, and so is the front end u =
+clamp((x - a) / (1 - 2a), 0, 1) with a = 0.3. Middle, a prediction: of black and white pixels ℓ1 noise of ε can flip
+ε/0.7, ℓ2 noise (ε/0.7)², so that both accuracies would lie on one curve if there were no others. They do not: grey
+pixels are moved a little for next to nothing in ℓ2. Accuracies at the paper's radii are marked. Right, networks trained
+alike, as many passes each, behind dead zones of other widths a, under attacks that know a. Only what is committed is
+read.
 """
 
 import numpy as np
@@ -84,8 +85,8 @@ def draw(numbers: dict) -> Figure:
             middle.legend()
         else:
             middle.text(0.5, 0.5, "no committed run yet", transform=middle.transAxes, ha="center", color="0.4")
-    middle.set(xlabel="pixels that the noise can flip", ylabel="accuracy (%)", ylim=(-2, 101), xlim=(0, None))
-    middle.set_title("two norms, one price")
+    middle.set(xlabel="black or white pixels it can flip", ylabel="accuracy (%)", ylim=(-2, 101), xlim=(0, None))
+    middle.set_title("two norms, one price?")
     rows = numbers["ablation"]
     for S in (*numbers["flips"], "linf", "union") if rows else ():
         right.plot([row["a"] for row in rows], [100 * row[S] for row in rows], MARKERS[S] + "-", ms=4,
