@@ -18,7 +18,8 @@ from tradeoff.files import read_json
 FOLDER = Path(__file__).parent.parent / "paper_figures"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 # Made of committed outcomes and logs alone, within seconds.
-READ = ("mnist_table", "mnist_epochs", "cost", "peers", "mixture_bars", "affine_beta", "transfer", "record", "dead_zone")
+READ = ("mnist_table", "mnist_epochs", "cost", "peers", "mixture_bars", "affine_beta", "transfer", "record",
+        "dead_zone")  # fmt: skip
 APART = 0.02  # of a picture's range, in the mean: fonts are rendered a little otherwise by other versions
 
 figures = pytest.mark.parametrize("name", NAMES)
