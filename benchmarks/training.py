@@ -206,8 +206,8 @@ def main() -> None:
     parser.add_argument("--return-memory", action="store_true", help="leave the C library as it is")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
     options = parser.parse_args()
-    if options.accuracy == 1:
-        parser.error("one seed tells nothing of chance: --accuracy wants two at least")
+    if options.accuracy not in (0, *range(2, 1000)):
+        parser.error(f"--accuracy is {options.accuracy}, but chance shows in two seeds at least (0: not measured)")
     if options.json:
         make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)

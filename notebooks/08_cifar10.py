@@ -13,12 +13,12 @@
 # %% [markdown]
 # # The same in colour
 #
-# **On MNIST the trade-off was large, and half of it was masked gradients. Is CIFAR-10 any different?**
+# **On MNIST the trade-off was large, and robustness that seemed to be there was often masked. Is CIFAR-10 different?**
 #
 # The paper trains on CIFAR-10 with smaller noise: $\ell_\infty$ of radius $4/255$, $\ell_1$ of radius $2000/255$, and
 # moves by up to three pixels and thirty degrees. Its networks lose far less by training on two of them than those for
-# MNIST did. We repeat it on a budget a thousand times smaller: a residual network of 223,000 weights, six epochs, on
-# two processor cores. So no number below can be the paper's. What can be compared is their *order*.
+# MNIST did. We repeat it on a far smaller budget: a residual network of 223,000 weights, six epochs, on two processor
+# cores. So no number below can be the paper's. What can be compared is their *order*.
 #
 # Nothing is trained here. Everything is read from the results in `tradeoff/results/runs`; whatever is not there yet
 # shows as a gap, "–". The images are a JPEG copy of CIFAR-10, and all numbers are of its first test images.
@@ -156,9 +156,8 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 # - *With $\ell_1$ the trade-off is hardly there, at this size.* The curves of section 2 end near both marks: training
 #   on two kinds of noise costs each a little, and buys more of the union than either alone. The paper's networks,
 #   which know their one type far better, lose more.
-# - *With rotations it is.* There both curves stay below their marks.
-# - *Nothing has overfitted yet.* A network that has met few images under $\ell_\infty$ noise withstands $\ell_1$ noise
-#   nearly as well; the paper's, after ten million, does not. Masking of the kind of notebook 07 takes training, too.
+# - *With rotations it is.* Where it is trained, both curves stay below their marks.
+# - All that is watched on 500 images, by short attacks.
 # - What is left at "–" above waits for its evaluation:
 #   `python -m tradeoff.experiments cifar10-lp cifar10-rotations --suite strong --n 1000 --runs DIR`.
 #

@@ -7,9 +7,10 @@ after this file has been imported, because the import system binds the package's
 
 import sys
 
+from tradeoff.command import run
 from tradeoff.evaluation import evaluate
 from tradeoff.report import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))
 sys.modules[__name__] = evaluate  # type: ignore[assignment]

@@ -555,6 +555,6 @@ def longest_first(jobs: Iterable[Training | Evaluation]) -> list[Training | Eval
 
 
 if __name__ == "__main__":
-    from tradeoff.campaign import main
+    from tradeoff import campaign, command
 
-    sys.exit(main())
+    sys.exit(command.run(campaign.main))

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from tradeoff.command import add_json, check_json, epilog, put_json
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.conflicts import Conflicts, balls_of, find_conflicts, meeting_point, pairs_of
 from tradeoff.cover import vertex_cover
 from tradeoff.data import LOADERS, Images, load
@@ -221,4 +221,4 @@ def _load(name: str, split: str) -> Images:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from tradeoff import tables
 from tradeoff.attacks import MSD, Softened
 from tradeoff.attacks.ascent import check_count
-from tradeoff.command import epilog
+from tradeoff.command import epilog, run
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.names import lookup
@@ -129,12 +129,12 @@ class Prediction:
 def prediction(records: Mapping[str, Record], transfer: Transfer, seed: int = 0) -> Prediction | None:
     """How well the order of the radii is that of the accuracies; None with fewer than four cells."""
     cells = []
-    for run in transfer.predicted:
-        trained = balls(EXPERIMENTS[run])
+    for name in transfer.predicted:
+        trained = balls(EXPERIMENTS[name])
         for S in transfer.sets:
-            known = accuracy(records[run], S) if isinstance(S, Lp) and S not in trained else None
+            known = accuracy(records[name], S) if isinstance(S, Lp) and S not in trained else None
             if known is not None:
-                cells.append((run, S.name, radius(S.p, trained, transfer.pixels) / S.eps, known))
+                cells.append((name, S.name, radius(S.p, trained, transfer.pixels) / S.eps, known))
     if len(cells) < 4:
         return None
     values = np.array([cell[2:] for cell in cells])
@@ -182,10 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.make is not None:
             check_count(options.make, "--make")
             for transfer in chosen:
-                for run in transfer.trained.values():
-                    for job in missing(jobs_of(run, runs, transfer.suite, options.make, options.device, progress=True)):
+                for name in transfer.trained.values():
+                    for job in missing(
+                        jobs_of(name, runs, transfer.suite, options.make, options.device, progress=True)
+                    ):
                         job()
-        records = read_all([run for transfer in chosen for run in transfer.runs], folder_of_runs(runs))
+        records = read_all([name for transfer in chosen for name in transfer.runs], folder_of_runs(runs))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -201,4 +203,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

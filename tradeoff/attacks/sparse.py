@@ -1,6 +1,7 @@
 """Sparse-RS (Croce et al. 2022) at the price of each move: random search over sets of coordinates, no gradient."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import NamedTuple
 
@@ -59,12 +60,8 @@ class SparseSearch:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
-
-        def search(x: Tensor, y: Tensor, draws: Draws) -> Found:
-            return self._search(model, x, y, draws)
-
         with attacking(model, x, y, self.S, self.box, self.loss):
-            searches = [search] * self.restarts
+            searches = [partial(self._search, model)] * self.restarts
             return worst(model, x, y, searches, rng, loss=self.loss, early_stop=self.early_stop)
 
     def _search(self, model: Model, x: Tensor, y: Tensor, draws: Draws) -> Found:

@@ -1,6 +1,7 @@
 """The Square Attack (Andriushchenko et al. 2020), for l1 as in Croce and Hein (2021): random search, no gradient."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf, sqrt
 
 import numpy as np
@@ -52,12 +53,8 @@ class Square:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
-
-        def search(x: Tensor, y: Tensor, draws: Draws) -> Found:
-            return self._search(model, x, y, draws)
-
         with attacking(model, x, y, self.S, self.box, self.loss):
-            searches = [search] * self.restarts
+            searches = [partial(self._search, model)] * self.restarts
             return worst(model, x, y, searches, rng, loss=self.loss, early_stop=self.early_stop)
 
     def _search(self, model: Model, x: Tensor, y: Tensor, draws: Draws) -> Found:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tradeoff.command import epilog
+from tradeoff.command import epilog, run
 from tradeoff.figures import FIGURES, PRESETS, figure_module
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.names import lookup
@@ -192,4 +192,4 @@ def _declared(name: str, preset: str) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))
