@@ -237,14 +237,16 @@ SCRIPT = """
 import sys
 from tradeoff import experiments
 from tradeoff.campaign import main
+from tradeoff.command import run
 experiments.EXPERIMENTS |= {f"toy-{seed}": experiments.Experiment("digits", epochs=40, seed=seed) for seed in range(2)}
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main, sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_workers(tmp_path):
+@pytest.mark.parametrize("signal_number", (signal.SIGINT, signal.SIGTERM))
+def test_a_signal_ends_the_workers(signal_number, tmp_path):
     """A real process and a real signal while both workers train: 130, a report, no worker left."""
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-W", "error", str(tmp_path / "script.py"), "toy-*", "--workers", "2", "--runs", "runs"]
@@ -256,7 +258,7 @@ def test_ctrl_c_ends_the_workers(tmp_path):
     deadline = time.monotonic() + 120
     while not all(path.exists() for path in checkpoints) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal_number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err and err.splitlines()[-1].startswith("interrupted: the same command goes on")

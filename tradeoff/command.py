@@ -10,6 +10,7 @@ interruption.
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,8 +50,10 @@ def epilog(example: str, failure: str | None = None) -> str:
 
 
 def run(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None = None) -> int:
-    """The exit code of a command, 130 where it was interrupted, and 1 where nobody reads on (as with `| head`)."""
+    """The exit code of a command, 130 where it was interrupted or terminated, so that no worker outlives it, and 1
+    where nobody reads on (as with `| head`)."""
     keep_memory()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = main(arguments)
         sys.stdout.flush()
