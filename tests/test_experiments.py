@@ -92,7 +92,7 @@ def test_text_of_an_experiment_reads_back(name):
     assert len({repr(replace(experiment, **{key: "another"})) for key in asdict(experiment)}) == len(asdict(experiment))
 
 
-CIFAR10 = ("natural", "linf", "l1", "rt", "avg-l1", "max-l1", "avg-rt", "max-rt")
+CIFAR10 = ("natural", "linf", "l1", "rt", "avg-l1", "max-l1", "msd-l1", "e-at-l1", "avg-rt", "max-rt")
 
 
 def test_cifar10_has_every_model_on_a_cpu_and_as_the_paper():
@@ -101,6 +101,7 @@ def test_cifar10_has_every_model_on_a_cpu_and_as_the_paper():
     sets = {"natural": [], "linf": [linf], "l1": [l1], "rt": [rt]} | {
         f"{combine}-{other}": [linf, S] for combine in ("avg", "max") for other, S in (("l1", l1), ("rt", rt))
     }
+    sets |= {"msd-l1": [f"{linf} | {l1}"], "e-at-l1": [linf, l1]}
     assert set(sets) == set(CIFAR10)
     for name in CIFAR10:
         light, paper = EXPERIMENTS[f"cifar10-{name}"], EXPERIMENTS[f"cifar10-{name}-paper"]
@@ -112,14 +113,16 @@ def test_cifar10_has_every_model_on_a_cpu_and_as_the_paper():
         for experiment in (light, paper):
             assert (experiment.optimizer, experiment.lr, experiment.augment) == ("sgd", 0.1, "crops")
             assert [str(attack.S) for attack in experiment.attacks] == sets[name]
-            assert experiment.combine == ("max" if name.startswith("max") else "avg")
+            assert experiment.combine == {"max": "max", "e": "e-at"}.get(name.split("-")[0], "avg")
 
 
 @pytest.mark.parametrize("name", [name for name in CIFAR10 if name not in ("natural", "rt")])
 def test_adversaries_of_one_step_and_of_several(name):
     """The same training otherwise; one step takes a random start to any corner of the ball and back into it."""
     one, several = EXPERIMENTS[f"cifar10-{name}-one-step"], EXPERIMENTS[f"cifar10-{name}"]
-    climbs = [(a, b) for a, b in zip(one.attacks, several.attacks, strict=True) if isinstance(a, PGD | SLIDE)]
+    one_by_one = [[member for attack in experiment.attacks for member in getattr(attack, "members", (attack,))]
+                  for experiment in (one, several)]  # fmt: skip
+    climbs = [(a, b) for a, b in zip(*one_by_one, strict=True) if isinstance(a, PGD | SLIDE)]
     assert climbs and replace(one, attacks=several.attacks) == several
     for a, b in climbs:
         assert a.steps == 1 < b.steps and a.S == b.S and a.S.eps <= a.step <= 2 * a.S.eps <= b.steps * b.step

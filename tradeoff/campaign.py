@@ -33,7 +33,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "mnist-rotations": tuple(f"mnist-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
     "mnist-seeds": ("mnist-*-s1", "mnist-*-s2"),
     "mnist-paper-cnn": ("mnist-*-paper",),  # the paper's network
-    "cifar10-lp": tuple(f"cifar10-{model}" for model in ("natural", "linf", "l1", "avg-l1", "max-l1")),
+    "cifar10-lp": tuple(
+        f"cifar10-{model}" for model in ("natural", "linf", "l1", "avg-l1", "max-l1", "msd-l1", "e-at-l1")
+    ),
     "cifar10-rotations": tuple(f"cifar10-{model}" for model in ("natural", "linf", "rt", "avg-rt", "max-rt")),
     "cifar10-one-step": ("cifar10-*-one-step",),
     "cifar10-paper": ("cifar10-*-paper",),  # the paper's network, for a GPU
@@ -41,6 +43,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     **{f"{data}-transfer": tuple(transfer.trained.values()) for data, transfer in TRANSFERS.items()},
     "mnist-dead-zones": ("mnist-dead-zone*",),
     "mnist-fine-tuned": ("mnist-*-then-*",),
+    "cifar10-fine-tuned": ("cifar10-*-then-*",),
 }
 
 

@@ -119,6 +119,7 @@ def _declare_cifar10(ending: str = "", steps: int = 4, way: float = 2.5, **how) 
     `way`/steps of the radius."""
     linf, l1, rt = PRESETS["paper_cifar10"].sets
     training: dict[str, Any] = {"steps": steps, "loss": "ce", "early_stop": False}
+    msd = MSD((linf, l1), step=way / steps, **training)
     linf, l1 = (attack(S, step=way / steps * S.eps, **training) for attack, S in ((PGD, linf), (SLIDE, l1)))
     rt = RandomSearch(rt, tries=10, loss="ce", early_stop=False)
     base = Experiment("cifar10", suite="cifar10-lp", watch="cifar10-lp-20", optimizer="sgd", lr=0.1, warmup=1,
@@ -131,6 +132,8 @@ def _declare_cifar10(ending: str = "", steps: int = 4, way: float = 2.5, **how) 
         "rt": replace(base, attacks=(rt,), **rotated),
         "avg-l1": replace(base, attacks=(linf, l1)),
         "max-l1": replace(base, attacks=(linf, l1), combine="max"),
+        "msd-l1": replace(base, attacks=(msd,)),
+        "e-at-l1": replace(base, attacks=(linf, l1), combine="e-at"),
         "avg-rt": replace(base, attacks=(linf, rt), **rotated),
         "max-rt": replace(base, attacks=(linf, rt), combine="max", **rotated),
     }
@@ -217,6 +220,8 @@ EXPERIMENTS |= {f"{data}-{S.name}": replace(EXPERIMENTS[f"{data}-rt"], suite=f"{
 # One epoch of E-AT for a network that has been trained on linf noise (Croce & Hein 2022).
 EXPERIMENTS |= {f"mnist-linf-then-{name}": replace(EXPERIMENTS[f"mnist-{name}"], epochs=1, warmup=0, start="mnist-linf")
                 for name in ("e-at", "e-at-soft")}  # fmt: skip
+EXPERIMENTS["cifar10-linf-then-e-at-l1"] = replace(
+    EXPERIMENTS["cifar10-e-at-l1"], epochs=1, warmup=0, lr=0.05, start="cifar10-linf")  # fmt: skip
 
 
 def train(
