@@ -145,10 +145,10 @@ def fit(
     sees its share alone. The first process watches and writes.
 
     The order of the examples and their crops derive from (seed, epoch), a crop for each example whatever batch it comes
-    in, and all other draws of a step from (seed, epoch, step). So
-    training that goes on from `checkpoint`, written after every epoch and at the first step after `every` seconds,
-    whole or not at all, gives the same weights, bit for bit on one machine and number of threads, as training that
-    never stopped. The records are kept in the file `log` too, a line of JSON each, from the end of their epoch on.
+    in, and all other draws of a step from (seed, epoch, step). So training that goes on from `checkpoint`, written
+    after every epoch and at the first step after `every` seconds, whole or not at all, gives the same weights, bit for
+    bit on one machine and number of threads, as training that never stopped. The records are kept in the file `log`
+    too, a line of JSON each, from the end of their epoch on.
 
     A record has the epoch; loss (mean cross-entropy of the examples trained on) and accuracy (on them); forward and
     backward (passes, in examples); chosen (the share of these examples that is each attack's: "max" leaves some
@@ -169,14 +169,9 @@ def fit(
     check_task(model, attacks, x, y)
     if watch:
         check_task(model, watch[0].values(), *_tensors(watch[1]))
-    if len(y.unique()) < 2:
-        raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
-    if augment != "none":
-        crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
     me, processes = place()
     steps = ceil(len(x) / batch)
-    if len(x) // steps < processes:
-        raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
+    _check_examples(x, y, steps, processes, augment)
     descending = descent.make(model.parameters(), lr)
     watched = watch and (describe(watch[0]), len(watch[1]), watch[1].source)
     computing = (precision, compile, memory_format)
@@ -258,6 +253,15 @@ def _check_computing(x: Tensor, precision: str, memory_format: str) -> None:
     lookup(MEMORY_FORMATS, memory_format, "memory format")
     if memory_format == "channels_last" and x.ndim != 4:
         raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
+
+
+def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, augment: str) -> None:
+    if len(y.unique()) < 2:
+        raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
+    if augment != "none":
+        crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
+    if len(x) // steps < processes:
+        raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
 
 
 def _tensors(images: Images) -> tuple[Tensor, Tensor]:
