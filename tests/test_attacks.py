@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import toy
 
 from tradeoff.attacks import (
     APGD,
@@ -57,8 +58,16 @@ ON_IMAGES = [
     Square(Linf(0.1), queries=40),
     Square(L2(1.0), queries=40, restarts=2),
     Square(L1(3.0), queries=40, loss="ce", early_stop=False),
+    Square(Linf(1 / 255), queries=30, restarts=2),
+    Square(L2(0), queries=5),
+    Square(Linf(0), queries=5),
+    Square(L1(0.01), queries=1),
     CoordinateBeam(L1(3.0), width=2, candidates=6),
+    CoordinateBeam(L1(0.01), width=2, candidates=3, restarts=2),
     CoordinateBeam(L2(1.0), width=3, candidates=5, restarts=2, early_stop=False),
+    CoordinateBeam(L2(0.5), width=1, candidates=1, moves=3, loss="ce"),
+    CoordinateBeam(Lp(1.5, 1.0), width=2, candidates=4),
+    CoordinateBeam(L1(0)),
     CoordinateBeam(L1(3.0), width=2, candidates=6, seen=(0.3, 0.7)),
     SparseSearch(L1(3.0), queries=30),
     SparseSearch(L2(1.0), queries=30, restarts=2, early_stop=False),
@@ -91,22 +100,17 @@ def rng(seed=0):
 
 @pytest.fixture(scope="module")
 def images():
-    """A random network with dropout and batch norm, images that touch the box, labels that are mostly its own."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 64, 4)
-    )
-    for p in model.parameters():
-        p.data.mul_(3)
-    x = torch.from_numpy(rng().uniform(-0.3, 1.3, (12, 1, 10, 10)).clip(0, 1).astype(np.float32))
-    y = model.eval()(x).argmax(dim=1)
-    y[0] = (y[0] + 1) % 4
-    return model, x, y
+    return toy(norm=True)
+
+
+@pytest.fixture(scope="module", params=((1, 4), (3, 2)), ids=("grey", "colour"))
+def images_of_either_kind(request):
+    return toy(*request.param, norm=True)
 
 
 @pytest.mark.parametrize("attack", ON_IMAGES, ids=repr)
-def test_result_is_in_set_and_box_and_the_model_is_as_it_was(attack, images):
-    model, x, y = images
+def test_result_is_in_set_and_box_and_the_model_is_as_it_was(attack, images_of_either_kind):
+    model, x, y = images_of_either_kind
     model.train()
     model[3].eval()  # modes of its own must come back
     model[0].bias.requires_grad_(False)

@@ -7,58 +7,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import toy
 
 from tradeoff.attacks import Square
 from tradeoff.attacks.losses import margin
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
-
-SQUARES = [
-    Square(Linf(0.1), queries=40),
-    Square(Linf(1 / 255), queries=30, restarts=2),
-    Square(L2(1.0), queries=40),
-    Square(L1(3.0), queries=40),
-    Square(L1(3.0), queries=120, loss="ce", early_stop=False),
-    Square(L2(0), queries=5),
-    Square(Linf(0), queries=5),
-    Square(L1(0.01), queries=1),
-]
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def network(channels, side, classes=4):
-    """A random network, images that touch the box, and labels of which the first is wrong from the start."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(),
-                          nn.Linear(4 * (side - 2) ** 2, classes))  # fmt: skip
-    for p in model.parameters():
-        p.data.mul_(3)
-    x = torch.from_numpy(rng().uniform(-0.3, 1.3, (12, channels, side, side)).clip(0, 1).astype(np.float32))
-    y = model.eval()(x).argmax(dim=1)
-    y[0] = (y[0] + 1) % classes
-    return model, x, y
-
-
-@pytest.mark.parametrize("attack", SQUARES, ids=repr)
-@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4)])
-def test_stays_in_set_and_box_on_grey_and_colour_images(attack, channels, classes):
-    model, x, y = network(channels, 10, classes)
-    model.train()
-    x_adv = attack(model, x, y, rng())
-    assert model.training and (x_adv.shape, x_adv.dtype) == (x.shape, x.dtype)
-    assert x_adv.min() >= 0 and x_adv.max() <= 1 and attack.S.contains(x_adv.double() - x.double()).all()
-    model.eval()
-    with torch.no_grad():
-        before, after = margin(model(x), y), margin(model(x_adv), y)
-    assert (after[before <= 0] >= before[before <= 0] - 1e-6).all()
-    assert attack.S.eps < 0.02 or (after > before).float().mean() > 0.9 - before.gt(0).float().mean()
-
-
 def test_needs_no_gradient_and_no_more_queries_than_it_says():
     """Hidden behind a step function; and broken examples leave."""
-    model, x, y = network(1, 10)
+    model, x, y = toy()
     sizes = []
 
     def steps(x):
@@ -79,7 +41,7 @@ def test_needs_no_gradient_and_no_more_queries_than_it_says():
 
 
 def test_more_queries_and_restarts_are_never_worse():
-    model, x, y = network(1, 10)
+    model, x, y = toy()
     base = Square(L2(0.5), queries=20, early_stop=False)
 
     def loss(attack):
@@ -152,8 +114,8 @@ def test_linf_reaches_the_best_corner():
         (lambda: Square(L1(1), restarts=0.5), "restarts is 0.5"),
         (lambda: Square(L1(1), p_init=0.0), "p_init is 0.0"),
         (lambda: Square(L1(1), box=(1.0, 0.0)), r"box is \(1.0, 0.0\)"),
-        (lambda: Square(L1(1), loss="mrgin")(*network(1, 10), rng()), "did you mean 'margin'"),
-        (lambda: Square(Linf(8))(*network(1, 10), rng()), r"did you mean linf:8/255\?"),
+        (lambda: Square(L1(1), loss="mrgin")(*toy(), rng()), "did you mean 'margin'"),
+        (lambda: Square(Linf(8))(*toy(), rng()), r"did you mean linf:8/255\?"),
     ],
 )
 def test_bad_input_is_named(call, message):
