@@ -5,6 +5,7 @@ from math import inf, sqrt
 
 import numpy as np
 import pytest
+from games import ADVERSARIES, VALUES, D, games
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
@@ -14,10 +15,6 @@ from tradeoff.theory import BernoulliFeature, GaussianFeature, game_value
 from tradeoff.theory.certified import enclosure
 from tradeoff.theory.flow import SOFTNESS, _aligned, _hats, _refined, _risk, _Sums, flow_bounds
 from tradeoff.theory.plane import hull_width, sum_width
-
-ADVERSARIES = ("average", "union", "affine")
-D = BernoulliFeature(2.0, 100, 0.9)
-FAR = BernoulliFeature(4.0, 10**4, 0.99), (Linf(0.16), L1(4 / 3))
 
 
 def half_plane(dist, sets):
@@ -29,33 +26,12 @@ def half_plane(dist, sets):
     return min(0.5, float(ndtr(np.max(reach, axis=0) - x_0 - dist.alpha * T).min()))
 
 
-@st.composite
-def games(draw, least=1, most=3):
-    """Radii comparable to the distance between the classes, in x_0 or in T."""
-    alpha, d = draw(st.floats(0.25, 6)), int(10 ** draw(st.floats(0, 9)))
-    sets = []
-    for _ in range(draw(st.integers(least, most))):
-        p = draw(st.sampled_from([1.0, 1.5, 2.0, 4.0, inf]))
-        along = alpha * d ** (1 / p - 0.5)
-        sets.append(Lp(p, draw(st.sampled_from([0.0, 1.0, along])) * draw(st.floats(0.01, 2.5))))
-    return BernoulliFeature(alpha, d, draw(st.sampled_from([0.5, 0.6, 0.9, 0.999]))), tuple(sets)
-
-
 # Values known another way
 
 
 @pytest.mark.parametrize(
     ("dist", "sets", "adversary", "value"),
-    [
-        (D, (Linf(D.eta), L1(2)), "union", 0.228870),
-        (D, (Linf(D.eta), L1(2)), "average", 0.195743),
-        (D, (Linf(2 * D.eta), L1(2)), "union", 0.5),
-        (D, (Linf(2 * D.eta), L1(2)), "average", 0.5),
-        (BernoulliFeature(2.0, 200, 0.977), (Linf(3 / sqrt(200)), L1(3)), "union", 0.339175),
-        (D, (L2(1),), "union", game_value(D, (L2(1),)).value),  # tips that just touch
-        (*FAR, "union", 0.010032),
-        (*FAR, "affine", 0.5),
-    ],
+    [*VALUES, (D, (L2(1),), "union", game_value(D, (L2(1),)).value)],  # the last: tips that just touch
 )
 def test_oracles(dist, sets, adversary, value):
     lower, upper = flow_bounds(dist, sets, adversary)

@@ -93,7 +93,7 @@ def test_the_geometric_criterion_in_node():
 @node
 def test_regions_in_node_are_the_classifier_and_leave_room_for_it():
     xs = np.linspace(-3, 3, 41).tolist()
-    games = list(settings(30, seed=2))
+    games = [*settings(30, seed=2), (BernoulliFeature(4.0, 1, 0.5), [L1(6.0), L1(0.0)], "average")]
     drawn = in_node(
         "given.games.map((g) => given.xs.map(game.regions(g[0].d, g[1], g[2], game.gameValue(...g))))",
         {"games": [as_json(*game) for game in games], "xs": xs},

@@ -154,12 +154,23 @@ const game = (() => {
       best.sort((x, y) => x.value - y.value);
       best = best.slice(0, turn ? 1 : KEPT);
     });
-    const { value } = best[0];
+    const solution = promised(given, best[0]), { value } = solution;
     if (value >= 0.5) return { value: 0.5, thresholds: [GIVE_UP, GIVE_UP] };
     const lost = alpha + REACH - STEPS.at(-1); // however large the sums
-    const [M, N] = [best[0].M, best[0].N].map((X) => X.map((z) => (z < lost ? z : Infinity)));
+    const [M, N] = [solution.M, solution.N].map((X) => X.map((z) => (z < lost ? z : Infinity)));
     const flipped = [N, M].map((X) => b.map((z) => z + max(b[0] - X[0], b[1] - X[1])));
     return { value, thresholds: [0, 1].map((i) => [[M[i], flipped[0][i]], [N[i], flipped[1][i]]]) };
+  }
+
+  /** The solution, with thresholds that keep the constraints that the program drops too: at p0 = ½ others may be as
+   * good as these. */
+  function promised({ alpha, b, weights }, solution) {
+    const [m, n] = [solution.M, solution.N].map((X) => min(X[0] - b[0], X[1] - b[1]));
+    const least = (t) =>
+      b.reduce((sum, z, i) => sum + weights[i] * (ndtr(z + t - alpha) + ndtr(z - t - alpha)), 0) / 2;
+    const t = least(m) <= least(-n) ? m : -n;
+    if (!(m + n > 0 && least(t) <= solution.value)) return solution;
+    return { value: least(t), M: b.map((z) => z + t), N: b.map((z) => z - t) };
   }
 
   /** Starts with M = N that the first grid may miss. */

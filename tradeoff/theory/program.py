@@ -92,7 +92,7 @@ def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
         best = [z.reshape(games, starts, *z.shape[1:]) for z in best]
         kept = best[0].argsort(axis=1)[:, : 1 if turn else KEPT]
         best = [np.take_along_axis(z, kept.reshape(games, -1, *[1] * (z.ndim - 2)), axis=1) for z in best]
-    value, M, N = (z[:, 0] for z in best)
+    value, M, N = _promised(alpha, b, weights, *(z[:, 0] for z in best))
     lost = alpha + REACH - step  # however large the sums
     M, N = (np.where(z < lost, z, inf) for z in (M, N))
     flipped = [b + (b - z).max(axis=1, keepdims=True) for z in (N, M)]
@@ -101,6 +101,18 @@ def _two_sets(p0, alpha, b, flip, weights) -> list[Solution]:
         (0.5, (GIVE_UP,) * 2) if v >= 0.5 else (v, tuple((tuple(plus), tuple(minus)) for plus, minus in t))
         for v, t in zip(value.tolist(), thresholds.tolist(), strict=True)
     ]
+
+
+def _promised(alpha, b, weights, value, M, N) -> list[np.ndarray]:
+    """The solutions, with thresholds that keep the constraints that the program drops too: at p0 = ½ others may be as
+    good as these."""
+    m, n = ((z - b).min(axis=1) for z in (M, N))
+    t = np.stack([m, -n])[:, :, None]
+    risks = (weights * (ndtr(b + t - alpha) + ndtr(b - t - alpha))).sum(axis=2) / 2
+    t = np.where(risks[0] <= risks[1], m, -n)[:, None]
+    broken = (m + n > 0) & (risks.min(axis=0) <= value)
+    M, N = (np.where(broken[:, None], z, old) for z, old in ((b + t, M), (b - t, N)))
+    return [np.where(broken, risks.min(axis=0), value), M, N]
 
 
 def _alike(p0, alpha, b, flip, weights) -> list[np.ndarray]:
