@@ -8,9 +8,10 @@ from importlib import util
 import numpy as np
 import pytest
 import torch
+import toys
 from torch import nn
 
-from tradeoff.attacks import external
+from tradeoff.attacks import StraightThrough, external
 from tradeoff.attacks.external import ROUNDING, Library, Peer, paper_peers, settle
 from tradeoff.figures.peers import pair_up
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, Union
@@ -25,15 +26,7 @@ def rng(seed=0):
 
 @pytest.fixture(scope="module")
 def task():
-    """A random network with dropout, images that touch the box, its own labels but for the first."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 64, 4)).eval()
-    for p in model.parameters():
-        p.data.mul_(3)
-    x = torch.from_numpy(rng().uniform(-0.3, 1.3, (12, 1, 10, 10)).clip(0, 1).astype(np.float32))
-    y = model(x).argmax(dim=1)
-    y[0] = (y[0] + 1) % 4
-    return model, x, y
+    return toys.toy()
 
 
 @pytest.fixture
@@ -79,6 +72,24 @@ def test_what_leaves_its_ball_is_caught(S, box, share, toy, task):
         x_adv = Peer("toy", "push", S, box=box)(First(x), x, torch.zeros_like(y), rng())
     assert torch.equal(x_adv[:5], x[:5]) and (x_adv[5:] != x[5:]).flatten(1).any(dim=1).all()
     assert S.contains(x_adv.double() - x.double()).all()
+
+
+def test_a_peer_is_led_straight_through_a_clamp(toy):
+    """One step against the gradient, which a clamp takes from it."""
+
+    def step(t):
+        t.x.requires_grad_(True)
+        scores = t.model(t.x)[torch.arange(len(t.y)), t.y]
+        (gradient,) = torch.autograd.grad(scores.sum(), t.x)
+        return (t.x - t.S.eps * gradient.sign()).clamp(0, 1)
+
+    toy(step)
+    model = nn.Sequential(nn.Hardtanh(0.4, 0.6), nn.Flatten(), nn.Linear(2, 2, bias=False))
+    model[2].weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0]]))  # class 1 iff the first pixel is the larger
+    x, y = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([1])
+    peer = Peer("toy", "step", Linf(0.7))
+    answers = [model(attack(model, x, y, rng())).argmax(dim=1).item() for attack in (peer, StraightThrough(peer))]
+    assert answers == [1, 0]
 
 
 def test_an_attack_without_a_radius_may_fail_in_silence(toy, task):

@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import Model
 from tradeoff.attacks.beam import CoordinateBeam
+from tradeoff.attacks.external import Peer
 from tradeoff.attacks.msd import MSD
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
@@ -34,7 +35,7 @@ class StraightThrough(OtherSlopes):
     tensor([0])
     """
 
-    follows = (PGD, SLIDE, APGD, MSD, CoordinateBeam)
+    follows = (PGD, SLIDE, APGD, MSD, CoordinateBeam, Peer)
 
     def stand_in(self, model: Model) -> Model:
         return straight_through(model)
