@@ -12,10 +12,11 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 from tradeoff import certification
-from tradeoff.attacks import PGD, SLIDE
+from tradeoff.attacks import PGD, SLIDE, Flips
+from tradeoff.attacks.flips import flipped
 from tradeoff.certification import certify, reach
 from tradeoff.data import load
-from tradeoff.models import small_cnn
+from tradeoff.models import DeadZone, small_cnn
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Union
 
 NETWORKS = {  # on images of one channel and 10 × 10 pixels, 3 classes
@@ -31,6 +32,7 @@ NETWORKS = {  # on images of one channel and 10 × 10 pixels, 3 classes
     "no windows": lambda: [nn.Conv2d(1, 3, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv2d(3, 3, 3, padding="same"),
                            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Unflatten(1, (3, 25)), nn.Conv1d(3, 2, 4),
                            nn.BatchNorm1d(2), nn.ReLU(), nn.Flatten(), nn.Linear(44, 3)],
+    "dead zone": lambda: [nn.Sequential(DeadZone(0.3)), *NETWORKS["strides"]()],
 }  # fmt: skip
 AFFINE = {
     "linear": lambda: [nn.Flatten(), nn.Linear(100, 3)],
@@ -184,17 +186,25 @@ def _worst_margin(W, b, point, label, S):
 # Networks: bounds hold, by brute force
 
 
+def taken_apart(model, x, S, box):
+    """Layers, and what the first of them is given."""
+    front, layers = certification._layers(model, x)
+    inputs = certification._Inputs.around(x.double(), S, box)
+    return layers, certification._Seen.through(front, inputs, 2**-24) if front else inputs
+
+
 @pytest.mark.parametrize("box", [(0.0, 1.0), None], ids=["box", "no box"])
 @pytest.mark.parametrize("S", BALLS, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bounds_of_every_layer_hold_what_the_network_computes(name, S, box):
     model, x = network(NETWORKS[name]), images(3)
-    layers = certification._layers(model, x)
-    known = certification._bounds(layers, certification._Inputs.around(x.double(), S, box))
+    layers, given = taken_apart(model, x, S, box)
+    known = certification._bounds(layers, given)
     modules = [m for m in model.modules() if not isinstance(m, nn.Sequential | nn.Dropout2d | nn.Identity)]
+    front = modules.pop(0) if isinstance(modules[0], DeadZone) else nn.Identity()
     assert len(known) == len(modules) + 1 == len(layers) + 1
     for i in range(len(x)):
-        h = around(x[i], S, 200, i, box)
+        h = front(around(x[i], S, 200, i, box))
         for at, module in zip(known, [*modules, None], strict=True):
             assert (h >= at.low[i] - 1e-12).all() and (h <= at.high[i] + 1e-12).all()
             if module is not None:
@@ -203,11 +213,10 @@ def test_bounds_of_every_layer_hold_what_the_network_computes(name, S, box):
 
 
 @pytest.mark.parametrize("S", BALLS[:3], ids=str)
-@pytest.mark.parametrize("name", ["strides", "norms", "pools"])
+@pytest.mark.parametrize("name", ["strides", "norms", "pools", "dead zone"])
 def test_windows_give_the_bounds_of_the_whole_map(name, S, monkeypatch):
     model, x = network(NETWORKS[name]), images(3)
-    layers = certification._layers(model, x)
-    inputs = certification._Inputs.around(x.double(), S, (0.0, 1.0))
+    layers, inputs = taken_apart(model, x, S, (0.0, 1.0))
     found = certification._bounds(layers, inputs)
     for kind in (certification._Affine, certification._ReLU, certification._MaxPool):
         monkeypatch.setattr(kind, "window", None)
@@ -246,6 +255,50 @@ def test_no_point_of_a_grid_breaks_what_is_certified_in_the_plane(p):
     found = torch.from_numpy(certify(model, x, y, S))
     assert not (found & ~stands).any() and not stands.all()
     assert found.sum() >= 0.7 * stands.sum()
+
+
+@pytest.mark.parametrize("a", [0.0, 0.2, 0.3])
+@pytest.mark.parametrize("p", [1, 2, inf])
+def test_a_linear_model_behind_a_dead_zone(p, a):
+    """Certified in linf exactly where the worst noise leaves it right, else where it does with a pixel's gain to spare,
+    and nowhere that it does not; without a dead zone nearly as by the linear model alone."""
+    model, x = network(lambda: [DeadZone(a), *AFFINE["linear"]()]).double(), images(30).double()
+    y, outcomes = own_labels(model, x), set()
+    for eps in np.geomspace(0.03, 1, 12) * {1: 10, 2: 1.5, inf: 0.6}[p]:
+        S = Lp(p, eps)
+        found = certify(model, x, y, S)
+        worst, spare = np.full(len(x), inf), np.full(len(x), inf)
+        for label in range(3):
+            slopes = model[2].weight[label] - model[2].weight[y]
+            r = flipped(S, x, slopes.detach().reshape(x.shape), (a, 1 - a))
+            with torch.no_grad():
+                u = model[0](x + r)
+                scores = model[1:](u)
+                margin = (scores.gather(1, y[:, None])[:, 0] - scores[:, label]).numpy()
+                gain = slopes.abs().amax(dim=1).numpy()
+            margin[(y == label).numpy()] = inf
+            spare = np.minimum(spare, margin - (0 if p == inf else 1) * gain)
+            worst = np.minimum(worst, margin)
+        assert not (found & (worst < -1e-6)).any() and found[spare > 1e-5].all()
+        outcomes |= set(found.tolist())
+        if a == 0:
+            alone = certify(model[1:], x, y, S)
+            assert not (found & ~alone).any() and (found == alone).mean() > 0.9
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("S", [L1(10), L2(2), Linf(0.2)], ids=str)
+def test_no_attack_that_knows_the_dead_zone_breaks_what_is_certified_behind_it(S):
+    model, x = network(NETWORKS["dead zone"]), images(40)
+    y = own_labels(model, x)
+    proved = 0
+    for scale in (0.5, 0.1, 0.03, 0.01):
+        T = S.scaled(scale)
+        found = certify(model, x, y, T)
+        stands = (own_labels(model, Flips(T, restarts=3)(model, x, y, np.random.default_rng(0))) == y).numpy()
+        assert not (found & ~stands).any()
+        proved += found.sum()
+    assert proved > 10
 
 
 # Networks: never above an attack
@@ -342,7 +395,7 @@ def test_batches_do_not_matter(name):
     assert whole.any()
 
 
-@pytest.mark.parametrize("name", ["norms", "pools", "no windows"])
+@pytest.mark.parametrize("name", ["norms", "pools", "no windows", "dead zone"])
 def test_runs_on_whatever_device_the_input_is_on(name):
     """Any tensor made without its input's device lands on "meta" here, and fails."""
     model, x = network(NETWORKS[name]), images(4)
@@ -403,6 +456,7 @@ def hooked():
         (lambda: [nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(100, 3)], "BatchNorm2d"),
         (lambda: [nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(36, 3)], r"MaxPool2d.*\(no padding\)"),
         (lambda: [nn.Flatten(), hooked()], "Linear has forward hooks"),
+        (lambda: [nn.Flatten(), DeadZone(0.1), nn.Linear(100, 3)], "cannot certify DeadZone"),
     ],
 )
 def test_layers_without_bounds_are_named(layers, message):

@@ -9,7 +9,7 @@ computed output from the exact one, in the model's precision, with products summ
 in the float64 of the bounds themselves. Arithmetic coarser than its type (TF32, Winograd convolutions) is not covered.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from math import inf, prod
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import fold, one_hot, unfold
 
 from tradeoff.attacks.ascent import Box, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.models import DeadZone
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE
 
@@ -29,7 +30,7 @@ BLOCK = 2**21  # numbers in a block of linear forms: 16 MB
 DOUBLE = torch.finfo(torch.float64).eps / 2  # the unit roundoff of the bounds
 
 SUPPORTED = ("nn.Sequential of Linear, Conv1d, Conv2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Flatten, Unflatten, ReLU, "
-             "MaxPool2d (no padding), Dropout and Identity")  # fmt: skip
+             "MaxPool2d (no padding), Dropout and Identity, behind a DeadZone or not")  # fmt: skip
 
 
 def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0), chunk: int = 25) -> np.ndarray:
@@ -60,7 +61,7 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
         if not isinstance(ball, Lp):
             raise ValueError(f"certify bounds lp balls and unions of them, not {ball}")
         check_fits(ball, x, box)
-    layers = _layers(model, x)
+    front, layers = _layers(model, x)
     with evaluating(model):
         with torch.no_grad():
             check_logits(model(x[:8]), y)
@@ -71,9 +72,10 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
             continue  # the model was just asked
         left = standing.nonzero()[:, 0]
         for rows in left.split(chunk) if len(left) else ():
-            around = _Inputs.around(x[rows].double(), ball.scaled(1 + TOLERANCE), box)
+            inputs = _Inputs.around(x[rows].double(), ball.scaled(1 + TOLERANCE), box)
             with torch.no_grad():
-                standing[rows] = _holds(layers, around, y[rows])
+                given = inputs if front is None else _Seen.through(front, inputs, _unit(model, x))
+                standing[rows] = _holds(layers, given, y[rows])
     return standing.cpu().numpy()
 
 
@@ -158,6 +160,94 @@ class _Inputs(NamedTuple):
         sides = (None if side is None else side[owner].flatten(1) for side in (self.low, self.high))
         form = form.flatten(1)
         return (form * self.x[owner].flatten(1)).sum(dim=1) - reach(-form, self.ball, *sides)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "_Inputs":
+        """The same of parts of the inputs."""
+        low, high = (None if side is None else change(side) for side in (self.low, self.high))
+        return _Inputs(change(self.x), self.ball, low, high)
+
+
+class _Way(NamedTuple):
+    """Of pixels that go one way by δ, (batch, ...): what is seen is (δ - dead)_+, as far as `ahead`."""
+
+    dead: Tensor
+    ahead: Tensor
+
+    def seen(self) -> Tensor:
+        return (self.ahead - self.dead).clamp(min=0)
+
+
+class _Seen(NamedTuple):
+    """What the network behind a front end `DeadZone` is given of such inputs: u = clamp((x + r - a) / (1 - 2a), 0, 1).
+
+    A pixel counts up to where u is 1, or 0, or where noise and box end.
+    """
+
+    u: Tensor  # of the inputs without noise
+    ball: Lp
+    up: _Way
+    down: _Way
+    slope: float  # 1 / (1 - 2a)
+    error: float  # of a computed u
+
+    @classmethod
+    def through(cls, front: DeadZone, inputs: _Inputs, unit: float) -> "_Seen":
+        x, eps, a = inputs.x, inputs.ball.eps, front.a
+
+        def way(to_begin: Tensor, to_end: Tensor, room: Tensor | None) -> _Way:
+            ahead = to_end.clamp(min=0, max=eps)
+            return _Way(to_begin.clamp(min=0), ahead if room is None else torch.minimum(ahead, room))
+
+        up = way(a - x, 1 - a - x, inputs.high)
+        down = way(x - (1 - a), x - a, None if inputs.low is None else -inputs.low)
+        error = 8 * unit * (float(x.abs().max()) + eps + 1) / (1 - 2 * a)
+        return cls(front(x), inputs.ball, up, down, 1 / (1 - 2 * a), error)
+
+    def bounds(self) -> "_Bounds":
+        low, high = self.u - self.slope * self.down.seen(), self.u + self.slope * self.up.seen()
+        return _Bounds(low - self.error, high + self.error, torch.full_like(self.u, self.error))
+
+    def least(self, form: Tensor, owner: Tensor) -> Tensor:
+        """A lower bound of min <form, u>, tight but for the gain of a pixel; see `_Inputs.least`."""
+        form = form.flatten(1)
+        up, down = (_Way(*(part[owner].flatten(1) for part in way)) for way in (self.up, self.down))
+        way = _Way(*(torch.where(form < 0, *parts) for parts in zip(up, down, strict=True)))
+        return (form * self.u[owner].flatten(1)).sum(dim=1) - _most(self.slope * form.abs(), self.ball, way)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "_Seen":
+        """The same of parts of the inputs."""
+        up, down = (_Way(change(way.dead), change(way.ahead)) for way in (self.up, self.down))
+        return self._replace(u=change(self.u), up=up, down=down)
+
+
+def _most(w: Tensor, S: Lp, way: _Way) -> Tensor:
+    """An upper bound of max Σ w_i (δ_i - dead_i)_+ over 0 ≤ δ ≤ ahead, Σ δ_i^p ≤ eps^p, for w ≥ 0: (rows,).
+
+    That of the dual at a multiplier μ, which holds whatever μ is: Σ max (w_i (δ - dead_i)_+ - μ δ^p) + μ eps^p. Under
+    the p-norm a pixel's best δ is 0, `ahead`, or between dead and ahead where the slope w_i is that of μ δ^p.
+    """
+    (dead, ahead), full = way, w * way.seen()
+    if S.p == inf or not S.eps:
+        return full.sum(dim=1)
+    budget, p = S.eps**S.p, S.p
+
+    def best(mu: Tensor) -> tuple[Tensor, Tensor]:
+        """What each pixel gains less its price, and what it spends."""
+        far = ahead
+        if p > 1:
+            far = (w / (p * mu)).pow(1 / (p - 1)).clamp(max=1e150).minimum(ahead)
+        spent = far**p
+        net = w * (far - dead) - mu * spent
+        return net.clamp(min=0), torch.where(net > 0, spent, 0.0).sum(dim=1, keepdim=True)
+
+    top = (full.amax(dim=1, keepdim=True) / budget).clamp(min=1e-30)
+    low, high = 1e-9 * top, 1e9 * top  # at the first the price is next to nothing
+    for _ in range(40):
+        mu = (low * high).sqrt()
+        over = best(mu)[1] > budget
+        low, high = torch.where(over, mu, low), torch.where(over, high, mu)
+    bounds = [best(mu)[0].sum(dim=1) + mu[:, 0] * budget for mu in (low, high)]
+    return torch.minimum(full.sum(dim=1), torch.minimum(*bounds))
 
 
 class _Bounds(NamedTuple):
@@ -291,15 +381,22 @@ class _Windowed:
 
 
 Layer = _Affine | _ReLU | _MaxPool
+Inputs = _Inputs | _Seen
 
 
-def _layers(model: nn.Module, x: Tensor) -> list[Layer]:
-    """The model in float64 copies, layer by layer; ValueError for what has no bounds here."""
+def _layers(model: nn.Module, x: Tensor) -> tuple[DeadZone | None, list[Layer]]:
+    """The front end, if there is one, and the model behind it in float64 copies, layer by layer; ValueError for what
+    has no bounds here."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is a {type(model).__name__}, but to be certified it must be {SUPPORTED}")
-    dtypes = [x.dtype, *(p.dtype for p in model.parameters())]
-    unit = max(torch.finfo(dtype).eps / 2 for dtype in dtypes)
-    return [layer for module in _flat(model) for layer in _layer(module, unit)]
+    first, *rest = _flat(model)
+    front, modules = (first, rest) if type(first) is DeadZone else (None, [first, *rest])
+    return front, [layer for module in modules for layer in _layer(module, _unit(model, x))]
+
+
+def _unit(model: nn.Module, x: Tensor) -> float:
+    """The unit roundoff of what the model computes with."""
+    return max(torch.finfo(dtype).eps / 2 for dtype in (x.dtype, *(p.dtype for p in model.parameters())))
 
 
 def _flat(model: nn.Module) -> Iterator[nn.Module]:
@@ -332,7 +429,7 @@ def _layer(module, unit: float) -> list[Layer]:
     raise ValueError(f"cannot certify {module}: supported is {SUPPORTED}")
 
 
-def _holds(layers: Sequence[Layer], inputs: _Inputs, y: Tensor) -> Tensor:
+def _holds(layers: Sequence[Layer], inputs: Inputs, y: Tensor) -> Tensor:
     """Whether each z_y - z_j is positive over the inputs, as computed: bool (batch,)."""
     known = _bounds(layers, inputs)
     error = known[-1].error  # (batch, classes)
@@ -343,7 +440,7 @@ def _holds(layers: Sequence[Layer], inputs: _Inputs, y: Tensor) -> Tensor:
     return (margins > error[owner, y[owner]] + error[owner, other]).reshape(len(y), -1).all(dim=1)
 
 
-def _bounds(layers: Sequence[Layer], inputs: _Inputs) -> list[_Bounds]:
+def _bounds(layers: Sequence[Layer], inputs: Inputs) -> list[_Bounds]:
     """What goes into each layer and, last, comes out: by lines where a layer that bends follows, else by intervals."""
     known = [inputs.bounds()]
     for k, layer in enumerate(layers):
@@ -357,7 +454,7 @@ def _bounds(layers: Sequence[Layer], inputs: _Inputs) -> list[_Bounds]:
     return known
 
 
-def _tighten(at: _Bounds, units: Tensor, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs) -> _Bounds:
+def _tighten(at: _Bounds, units: Tensor, layers: Sequence[Layer], known: Sequence[_Bounds], inputs: Inputs) -> _Bounds:
     """The bounds at the end of `layers`, by lines for the marked units."""
     shape, positions = at.low.shape, 1
     if all(layer.window for layer in layers) and at.low.ndim == 4:
@@ -382,8 +479,8 @@ def _tighten(at: _Bounds, units: Tensor, layers: Sequence[Layer], known: Sequenc
 
 
 def _windows(
-    layers: Sequence[Layer], known: Sequence[_Bounds], inputs: _Inputs, positions: Sequence[int]
-) -> tuple[list[_Windowed], list[_Bounds], _Inputs]:
+    layers: Sequence[Layer], known: Sequence[_Bounds], inputs: Inputs, positions: Sequence[int]
+) -> tuple[list[_Windowed], list[_Bounds], Inputs]:
     """The layers as seen from each of the `positions` (rows, columns) of the last map: a batch of small networks,
     (batch · positions, channels, ...), that end in maps of one position."""
     size, stride, padding = (1, 1), (1, 1), (0, 0)
@@ -402,12 +499,11 @@ def _windows(
         stride = tuple(a * b for a, b in zip(stride, step, strict=True))
         windowed.insert(0, _Windowed(layer.unpadded(), cut(torch.ones_like(at.low[:1, :1]))))
         bounds.insert(0, _Bounds(*map(cut, at)))
-    sides = (None if side is None else cut(side) for side in (inputs.low, inputs.high))
-    return windowed, bounds, _Inputs(cut(inputs.x), inputs.ball, *sides)
+    return windowed, bounds, inputs.each(cut)
 
 
 def _least(
-    form: Tensor, owner: Tensor, layers: Sequence[Layer | _Windowed], known: Sequence[_Bounds], inputs: _Inputs
+    form: Tensor, owner: Tensor, layers: Sequence[Layer | _Windowed], known: Sequence[_Bounds], inputs: Inputs
 ) -> Tensor:
     """A lower bound of <form, output> of the layers over each row's inputs, (rows,)."""
     constant = torch.zeros_like(form.flatten(1)[:, 0])
