@@ -24,6 +24,7 @@ from tradeoff.attacks import (
     SparseSearch,
     Square,
     StraightThrough,
+    Successive,
     ascend,
     worst,
 )
@@ -91,6 +92,8 @@ ON_IMAGES = [
     AffineAttack(RandomSearch(RT, tries=4), PGD(L2(1.0), steps=5), beta=0.0),
     AffineAttack(PGD(Linf(0.1), steps=4), SLIDE(L1(3.0), steps=4), beta=(0, 0.25, 1)),
     AffineAttack(RandomSearch(RT, tries=2), PGD(Linf(0.1), steps=4), beta=(0.25, 0.75)),
+    Successive(StraightThrough(PGD(Linf(0.1), steps=4)), Flips(L1(3.0), steps=4, seen=(0.0, 1.0))),
+    Successive(RandomSearch(RT, tries=3), Softened(APGD(L2(1.0), steps=6)), beta=(0, 0.4, 1)),
 ]
 
 

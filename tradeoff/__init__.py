@@ -54,6 +54,7 @@ _WHERE = {
         "SparseSearch",
         "Square",
         "StraightThrough",
+        "Successive",
     ),
     "outcomes": ("Outcomes",),
     "evaluation": ("evaluate",),

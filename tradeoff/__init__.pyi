@@ -14,6 +14,7 @@ from tradeoff.attacks import (
     SparseSearch,
     Square,
     StraightThrough,
+    Successive,
 )
 from tradeoff.certification import certify
 from tradeoff.evaluation import evaluate
@@ -88,6 +89,7 @@ __all__ = [
     "SparseSearch",
     "Square",
     "StraightThrough",
+    "Successive",
     "Outcomes",
     "evaluate",
     "masking_report",

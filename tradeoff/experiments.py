@@ -427,7 +427,7 @@ class Evaluation:
             images.x,
             images.y,
             np.random.default_rng(self.experiment.seed),
-            cascade=self.suite not in {*FIXED, "mixtures"},  # figures show every cell of these
+            cascade=self.suite not in {*FIXED, "mixtures", "dead-zone-mixtures"},  # figures show every cell of these
             chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
             run=self.folder,
             progress=_label(self, "attacking"),
@@ -469,7 +469,7 @@ def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
     if name is None or name in FIXED:
         return own if name is None else suite(name)
     sets = tuple(dict.fromkeys(attack.S for attack in own.values()))
-    if name == "mixtures" and len(sets) > 1:
+    if name.endswith("mixtures") and len(sets) > 1:
         moves_first = sorted(sets[:2], key=lambda S: isinstance(S, Lp))
         return suite(name, Affine(*moves_first))
     return suite(name, Union(sets))

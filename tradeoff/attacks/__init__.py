@@ -14,6 +14,7 @@ from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
+from tradeoff.attacks.successive import Successive
 
 __all__ = [
     "APGD",
@@ -30,6 +31,7 @@ __all__ = [
     "SparseSearch",
     "Square",
     "StraightThrough",
+    "Successive",
     "ascend",
     "worst",
 ]

@@ -20,6 +20,7 @@ from tradeoff.attacks.softened import Softened
 from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
+from tradeoff.attacks.successive import Successive
 from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
@@ -38,6 +39,7 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "dead-zone": what knows of `tradeoff.models.DeadZone(0.3)`, and then the strong ones; to be run as a cascade.
     - "dead-zone-quick": the first of these, which on networks trained behind it leave next to nothing to the others.
+    - "dead-zone-mixtures": the same question as "mixtures", by what knows of that dead zone; linf noise comes first.
     - "flips", "flips-20": what breaks most behind that dead zone for its cost, on the paper's MNIST sets; the second is
       short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
@@ -172,6 +174,15 @@ def mixtures(S, box: Box) -> dict:
     return attacks | soft
 
 
+def dead_zone_mixtures(S, box: Box) -> dict:
+    if not isinstance(S, Affine) or not (isinstance(S.a, Lp) and isinstance(S.b, Lp)):
+        return mixtures(S, box)
+    first, last = (StraightThrough(PGD(T, steps=40, box=box)) if T.p == inf else Flips(T, steps=50, box=box)
+                   for T in (S.a, S.b))  # fmt: skip
+    mixed = {f"β={beta}": Successive(first, last, (beta,)) for beta in (0.25, 0.5, 0.75)}
+    return {"β=0": last, **mixed, "β=1": first}
+
+
 SUITES: Mapping[str, Callable] = {
     "quick": quick,
     "paper": paper,
@@ -180,6 +191,7 @@ SUITES: Mapping[str, Callable] = {
     "dead-zone": dead_zone,
     "dead-zone-quick": dead_zone_quick,
     "mixtures": mixtures,
+    "dead-zone-mixtures": dead_zone_mixtures,
 }
 
 

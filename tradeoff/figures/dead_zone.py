@@ -4,9 +4,9 @@ Left, the union game on D_B whose strong feature is a pixel, black or white, und
 every threshold in the grey band is optimal. It is flat for as far as the ℓ∞ noise goes, and so is the front end u =
 clamp((x - a) / (1 - 2a), 0, 1) with a = 0.3. Middle, a prediction: of black and white pixels ℓ1 noise of ε can flip
 ε/0.7, ℓ2 noise (ε/0.7)², so that both accuracies would lie on one curve if there were no others. They do not: grey
-pixels are moved a little for next to nothing in ℓ2. Accuracies at the paper's radii are marked. Right, networks trained
-alike, as many passes each, behind dead zones of other widths a, under attacks that know a. Only what is committed is
-read.
+pixels are moved a little for next to nothing in ℓ2. Accuracies at the paper's radii are marked. Dashed, a network
+without the front end, trained on ℓ1 noise alone, of which ε flips ε pixels. Right, networks trained alike, as many
+passes each, behind dead zones of other widths a, under attacks that know a. Only what is committed is read.
 """
 
 import numpy as np
@@ -22,13 +22,14 @@ from tradeoff.theory.game import classifier
 from tradeoff.theory.plane import widths
 
 QUICK = {"alpha": 3.0, "d": 9, "p0": 0.9, "a": 0.3, "l1": 0.7, "points": 301, "run": "mnist-dead-zone",
+         "specialist": "mnist-l1",
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
          "wide": [(0.0, "mnist-dead-zone-none"), (0.2, "mnist-dead-zone-a20"), (0.25, "mnist-dead-zone-a25"),
                   (0.3, "mnist-dead-zone-short"), (0.35, "mnist-dead-zone-a35")]}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 
 
-def compute(results=None, *, alpha, d, p0, a, l1, points, run, radii, wide) -> dict:
+def compute(results=None, *, alpha, d, p0, a, l1, points, run, specialist, radii, wide) -> dict:
     """The band of optimal thresholds by pixel value, the front end on its scale; flips and accuracy by norm and radius;
     accuracy by width and set."""
     record = read(run)
@@ -38,6 +39,9 @@ def compute(results=None, *, alpha, d, p0, a, l1, points, run, radii, wide) -> d
             stands = standing(record, at(S, scale))
             if S.name in flips and stands is not None:
                 flips[S.name].append([(scale * S.eps / (1 - a)) ** S.p, float(stands.mean()), scale == 1])
+    (one,) = (S for S in SETS if S.p == 1)
+    stands = {scale: standing(read(specialist), at(one, scale)) for scale in radii}
+    alone = [(scale * one.eps, float(some.mean())) for scale, some in stands.items() if some is not None]
     ablation = []
     for width, name in wide:
         stands = [standing(read(name), S) for S in SETS]
@@ -45,7 +49,7 @@ def compute(results=None, *, alpha, d, p0, a, l1, points, run, radii, wide) -> d
             rows = {S.name: float(some.mean()) for S, some in zip(SETS, stands, strict=True)}
             ablation.append(rows | {"a": width, "union": float(np.all(stands, axis=0).mean())})
     data = {o.about.get("data", "unknown") for o in record.outcomes.values()}
-    return {"band": _band(alpha, d, p0, a, l1, points), "a": a, "flips": flips, "ablation": ablation,
+    return {"band": _band(alpha, d, p0, a, l1, points), "a": a, "flips": flips, "alone": alone, "ablation": ablation,
             "data": "; ".join(sorted(data)) or "nothing measured yet"}  # fmt: skip
 
 
@@ -85,6 +89,10 @@ def draw(numbers: dict) -> Figure:
             middle.legend()
         else:
             middle.text(0.5, 0.5, "no committed run yet", transform=middle.transAxes, ha="center", color="0.4")
+    if numbers["alone"]:
+        middle.plot(*(np.array(numbers["alone"]) * (1, 100)).T, "s--", ms=4, mfc="none", color=COLOURS["l1"], lw=0.8,
+                    label=f"{LABELS['l1']} alone")  # fmt: skip
+        middle.legend()
     middle.set(xlabel="black or white pixels it can flip", ylabel="accuracy (%)", ylim=(-2, 101), xlim=(0, None))
     middle.set_title("two norms, one price?")
     rows = numbers["ablation"]
