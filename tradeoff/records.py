@@ -94,22 +94,23 @@ def read(name: str, runs: Path | None = None) -> Record:
 
 
 def standing(record: Record, S) -> np.ndarray | None:
-    """The examples that stand under every attack on the set S, of all evaluations that attack it: bool, of the first
-    examples that these have in common; None without any.
+    """The examples that stand under every attack on the set S, of those evaluations that attack it on the most
+    examples, bool; None without any.
 
     >>> one = Outcomes(np.array([[1, 1], [1, 0], [1, 1]], dtype=bool), ("clean", "a"), ("", "linf:0.3"))
-    >>> two = Outcomes(np.array([[1, 0], [1, 1]], dtype=bool), ("clean", "b"), ("", "linf:0.3"))
-    >>> record = Record("x", Path(), outcomes={"one": one, "two": two})
+    >>> two = Outcomes(np.array([[1, 0], [1, 1], [1, 1]], dtype=bool), ("clean", "b"), ("", "linf:0.3"))
+    >>> few = Outcomes(np.array([[1, 0]], dtype=bool), ("clean", "c"), ("", "linf:0.3"))
+    >>> record = Record("x", Path(), outcomes={"one": one, "two": two, "few": few})
     >>> standing(record, Linf(0.3)), standing(record, L1(10))
-    (array([False, False]), None)
+    (array([False, False,  True]), None)
     """
     found = []
     for outcomes in record.outcomes.values():
         columns = [k for k, text in enumerate(outcomes.sets) if text == str(S)]
         if columns:
             found.append(~(outcomes.tried & ~outcomes.correct)[:, [0, *columns]].any(axis=1))
-    n = min(map(len, found), default=0)
-    return np.all([stands[:n] for stands in found], axis=0) if found else None
+    most = max(map(len, found), default=0)
+    return np.all([stands for stands in found if len(stands) == most], axis=0) if found else None
 
 
 def folder_of_runs(text: str | Path) -> Path:

@@ -3,8 +3,8 @@ r"""Accuracy against the radius, under ℓ∞, ℓ1 and ℓ2 noise and under the
 Radii are in units of the paper's (ℓ∞ 0.3, ℓ1 10, ℓ2 2), at which the vertical line is; those of the union grow
 together. Small CNNs, trained on the worst of the three (max), on MSD's mixture of steps, on the three in turn along
 softened slopes too (E-AT), on one of them, and the network behind a dead zone. What stands is what stands under all
-attacks of all committed evaluations at that radius, on the first test images that these have in common: the strong
-suite, for the network behind the dead zone with the attacks that know of it.
+attacks of the committed evaluations at that radius, of those of most test images: the strong suite, for the network
+behind the dead zone with the attacks that know of it.
 """
 
 import numpy as np

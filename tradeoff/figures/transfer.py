@@ -2,10 +2,11 @@ r"""What robustness to one set is worth against another: accuracy by what a netw
 
 Left: a row for each network, small CNNs on all of MNIST and small ResNets on CIFAR-10, like beside like in rows and
 columns (average linkage of Euclidean distances; networks with a gap come last); bold frames mark a network's own sets.
-A cell is what all attacks of all committed evaluations leave standing. Right, networks trained on ℓp balls under ℓp
-noise that they were not trained on: accuracy against the radius of the largest ball of that noise that surely lies in
-the hull of what was trained on, as a share of the radius tested. A linear classifier that is robust at a share of 1
-would stand everywhere; the rank correlation is Spearman's, with a bootstrap interval of 95 % over the cells.
+A cell is what the attacks of the committed evaluations leave standing, of those of most test images. Right, networks
+trained on ℓp balls under ℓp noise that they were not trained on: accuracy against the radius of the largest ball of
+that noise that surely lies in the hull of what was trained on, as a share of the radius tested. A linear classifier
+that is robust at a share of 1 would stand everywhere; the rank correlation is Spearman's, with a bootstrap interval of
+95 % over the cells.
 """
 
 import numpy as np
