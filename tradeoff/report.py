@@ -307,8 +307,8 @@ def _text(report: Mapping, style: str) -> str:
 
 
 def _prose(report: Mapping) -> str:
-    text = textwrap.fill(" ".join(report["verdict"]), 100, break_long_words=False) + "\n"
-    return text + "\n" + "\n".join(report["masking"]["lines"]) + "\n"
+    text = textwrap.fill(tables.written(" ".join(report["verdict"])), 100, break_long_words=False) + "\n"
+    return text + "\n" + tables.written("\n".join(report["masking"]["lines"])) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -355,7 +355,7 @@ def draw(report: Mapping):
             ax.bar(at, 100 * entry["certified"], 0.6, fill=False, hatch="////", lw=0.6)
     labels = [f"{LABELS[entry['family']]}\n{name}" if entry["family"] in LABELS and name != entry["family"] else name
               for name, entry in entries.items()]  # fmt: skip
-    ax.set_xticks(range(len(entries)), labels)
+    ax.set_xticks(range(len(entries)), map(tables.written, labels))
     ax.set_ylabel("accuracy under attack (%)")
     ax.set_ylim(0, 108)
     ax.set_yticks(range(0, 101, 20))

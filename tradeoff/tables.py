@@ -1,8 +1,23 @@
 """Tables of an evaluation as text, Markdown and LaTeX."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 Rows = Sequence[Sequence[str]]
+
+
+def written(text: str) -> str:
+    """The text with radii of bytes as one writes them.
+
+    >>> written("APGD-ce linf:0.01568627450980392, l1:10")
+    'APGD-ce linf:4/255, l1:10'
+    """
+
+    def of_bytes(found: re.Match) -> str:
+        value = 255 * float(found[1])
+        return f":{round(value)}/255" if abs(value - round(value)) < 1e-9 else found[0]
+
+    return re.sub(r":(\d+\.\d{9,})", of_bytes, text)
 
 
 def text(header: Sequence[str], rows: Rows) -> str:
@@ -13,6 +28,7 @@ def text(header: Sequence[str], rows: Rows) -> str:
     linf:0.3      87.5
     l1:10          4.0
     """
+    header, *rows = ([written(cell) for cell in row] for row in (header, *rows))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = []
     for first, *others in (header, *rows):
@@ -29,7 +45,7 @@ def markdown(header: Sequence[str], rows: Rows) -> str:
     | :-- | --: |
     | linf:0.3 \| l1:10 | 4.0 |
     """
-    lines = [[cell.replace("|", r"\|") for cell in row] for row in (header, *rows)]
+    lines = [[written(cell).replace("|", r"\|") for cell in row] for row in (header, *rows)]
     lines.insert(1, [":--", *["--:"] * (len(header) - 1)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -46,7 +62,7 @@ def latex(header: Sequence[str], rows: Rows) -> str:
     \hline
     \end{tabular}
     """
-    lines = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in (header, *rows)]
+    lines = [" & ".join(written(cell).translate(_LATEX) for cell in row) + r" \\" for row in (header, *rows)]
     body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
     return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", *body, r"\end{tabular}"])
 

@@ -25,7 +25,6 @@ from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Lp
-from tradeoff.perturbations.lp import number
 from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
 from tradeoff.theory.theorems.hull import hull_radius
 
@@ -159,18 +158,7 @@ def table(records: Mapping[str, Record], transfer: Transfer) -> tuple[list[str],
     lines = [
         [names[i], *(tables.percent(None if np.isnan(values[i, j]) else values[i, j]) for j in columns)] for i in rows
     ]
-    return ["trained on", *(_written(transfer.sets[j]) for j in columns)], lines
-
-
-def _written(S) -> str:
-    """The set as text, a radius of bytes as one writes it.
-
-    >>> _written(Linf(4 / 255)), _written(L1(10))
-    ('linf:4/255', 'l1:10')
-    """
-    if isinstance(S, Lp) and len(number(S.eps)) > 8 and abs(255 * S.eps - round(255 * S.eps)) < 1e-9:
-        return f"{S.name}:{round(255 * S.eps)}/255"
-    return str(S)
+    return ["trained on", *(str(transfer.sets[j]) for j in columns)], lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
