@@ -131,22 +131,22 @@ with paper_style():
 # ## 5. Training on mixtures
 #
 # Does training on mixtures close the gap, and at what cost? `mnist-mix-rt` and `mnist-mix-l1` meet, for each digit and
-# try, a mixture with a share drawn anew. Below, where they have been trained: what it has cost, the clean accuracy, the
-# union and what mixtures take of it, beside those of the network trained on the worst of the pure types.
+# try, a mixture with a share drawn anew. With `-e-at` a batch meets one of three, either pure type or such a mixture,
+# drawn by how often they succeed. Below, where they have been trained: what it has cost, the clean accuracy, the union
+# and what mixtures take of it, beside those of the network trained on the worst of the pure types.
 
 # %%
 for mixed, pure in (("mnist-mix-rt", "mnist-max-rt"), ("mnist-mix-l1", "mnist-max")):
-    pair = read_all((mixed, pure))
     print(f"{mixed}: {EXPERIMENTS[mixed].attacks[0]}"[:110])
-    for run, record in pair.items():
+    for run, record in read_all((mixed, f"{mixed}-e-at", pure)).items():
         outcomes = record.outcomes.get("mixtures")
         if outcomes is None or not record.finished:
-            print(f"    {run:14} –")
+            print(f"    {run:17} –")
             continue
         union = outcomes.standing(*types(outcomes))
         gain = Paired.of(union, union & standing(outcomes, *SHARES, RANDOM))
         low, high = map(signed, gain.interval())
-        print(f"    {run:14} {record.passes()[-1] / 1e6:5.1f} million passes, clean {outcomes.accuracy():.1%}, union "
+        print(f"    {run:17} {record.passes()[-1] / 1e6:5.1f} million passes, clean {outcomes.accuracy():.1%}, union "
               f"{union.mean():.1%}, lost to mixtures {signed(gain.difference)} points ({low} to {high})")  # fmt: skip
 
 # %% [markdown]

@@ -206,12 +206,18 @@ EXPERIMENTS |= {f"mnist-dead-zone-{name}": experiment for name, experiment in _a
 
 
 # Against mixtures with a share drawn for each example and try. Ten moves, each the start of ten steps, would cost 210
-# passes; five, each of four steps, cost 45. Training on l1 noise masks gradients, hence the softened slopes.
+# passes; five, each of four steps, cost 45. Training on l1 noise masks gradients, hence the softened slopes. Both types
+# are rarely whole then: under e-at a batch meets one of them, or a mixture.
 _CE: dict[str, Any] = {"loss": "ce", "early_stop": False}
 EXPERIMENTS["mnist-mix-rt"] = replace(EXPERIMENTS["mnist-max-rt"], combine="avg", attacks=(
     AffineAttack(RandomSearch(RT, tries=5, **_CE), PGD(LINF, steps=4, **_CE)),))  # fmt: skip
 EXPERIMENTS["mnist-mix-l1"] = replace(EXPERIMENTS["mnist-max"], combine="avg", attacks=(
     Softened(AffineAttack(*EXPERIMENTS["mnist-max"].attacks[:2])),))  # fmt: skip
+EXPERIMENTS["mnist-mix-rt-e-at"] = replace(EXPERIMENTS["mnist-mix-rt"], combine="e-at", attacks=(
+    *EXPERIMENTS["mnist-max-rt"].attacks, *EXPERIMENTS["mnist-mix-rt"].attacks))  # fmt: skip
+EXPERIMENTS["mnist-mix-l1-e-at"] = replace(EXPERIMENTS["mnist-mix-l1"], combine="e-at", attacks=(
+    EXPERIMENTS["mnist-max"].attacks[0], Softened(EXPERIMENTS["mnist-max"].attacks[1]),
+    *EXPERIMENTS["mnist-mix-l1"].attacks))  # fmt: skip
 # The sets beside the paper's, for `tradeoff.transfer`.
 EXPERIMENTS |= {f"{data}-{S.name}": replace(EXPERIMENTS[f"{data}-rt"], suite=f"{prefix}transfer", attacks=(
                     RandomSearch(S, tries=10, **_CE),), watch=f"{prefix}moves-20")
