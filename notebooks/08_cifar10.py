@@ -154,9 +154,10 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 # ## What was learned
 #
 # - *With $\ell_1$ the trade-off is hardly there, at this size.* The curves of section 2 end near both marks: training
-#   on two kinds of noise costs each a little, and buys more of the union than either alone. The paper's networks,
-#   which know their one type far better, lose more. An attack a batch (E-AT), or an epoch of it after training on
-#   $\ell_\infty$ noise, is as good as one of either kind for every image, at half the cost.
+#   on two kinds of noise costs each a little, and buys more of the union than $\ell_\infty$ noise alone; $\ell_1$ noise
+#   alone buys nearly as much. The paper's networks, which know their one type far better, lose more. An attack a batch
+#   (E-AT), or an epoch of it after training on $\ell_\infty$ noise, is as good as one of either kind for every image,
+#   at half the cost.
 # - *With rotations it is.* Where it is trained, both curves stay below their marks.
 # - *Nothing is masked.* What the strong suite adds to its first attacks is a point or two. Six epochs on small noise
 #   leave a network no need to hide its gradients, and perhaps no time to learn it.

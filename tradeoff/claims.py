@@ -297,6 +297,8 @@ UNCONFIRMED: dict[str, str] = {
     "Boundary), its attacks leave the masked linf network nearly all that they leave MSD",
     "strong: cifar10-linf above cifar10-max-l1 on linf": "after six epochs training on l1 noise too costs hardly any "
     "linf robustness: about a point, which 1,000 images do not tell from none",
+    "strong: union of cifar10-max-l1 above that of l1": "after six epochs training on l1 noise alone is worth nearly "
+    "as much against linf noise of this size: a point, which 1,000 images do not tell from none",
     "mixtures stronger than the strongest union on mnist-max": "the strong suite's long attacks by l1 noise alone "
     "break nearly all that mixtures break, which are searched by shorter ones",
 }
