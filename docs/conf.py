@@ -39,7 +39,8 @@ myst_dmath_double_inline = True  # a displayed equation may stand in its sentenc
 # The notebooks: run once, until they or the package change; "off" shows them without what they print and draw.
 nb_execution_mode = os.environ.get("SITE_NOTEBOOKS", "cache")
 nb_execution_cache_path = str(HERE.parent / "out" / "site-cache")
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # a cell; on a machine that is busy with other things too
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels: threads that wait for each other then take minutes
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
