@@ -307,8 +307,8 @@ UNCONFIRMED: dict[str, str] = {
     "strong: union of cifar10-avg-l1 below its sets": "nearly all that it loses to l1 it loses to linf as well",
     **dict.fromkeys(
         (f"strong: union of cifar10-{model}-l1 above that of l1" for model in ("avg", "max")),
-        "after six epochs training on l1 noise alone is worth nearly as much against linf noise of this size: one point "
-        "or two, which 1,000 images do not tell from none",
+        "after six epochs training on l1 noise alone is worth nearly as much against linf noise of this size: one "
+        "point or two, which 1,000 images do not tell from none",
     ),
     "mixtures stronger than the strongest union on mnist-max": "the strong suite's long attacks by l1 noise alone "
     "break nearly all that mixtures break, which are searched by shorter ones",
