@@ -21,6 +21,7 @@ from tradeoff.experiments import EXPERIMENTS
 from tradeoff.figures.record import SETS, at
 from tradeoff.files import check_target, write_json
 from tradeoff.models import build
+from tradeoff.names import lookup
 from tradeoff.perturbations import Union
 from tradeoff.provenance import provenance
 from tradeoff.training import load_weights
@@ -38,7 +39,8 @@ def main() -> None:
     if options.out:
         check_target(options.out, force=False)
     torch.set_num_threads(1)
-    model, data = build(EXPERIMENTS[options.run.name].model, 0).eval(), load("mnist", "test").first(options.n)
+    model = build(lookup(EXPERIMENTS, options.run.name, "experiment").model, 0).eval()
+    data = load("mnist", "test").first(options.n)
     load_weights(options.run / "weights.safetensors", model)
     x, y, rows = torch.tensor(data.x), torch.tensor(data.y), []
     hopeless: set[str] = set()

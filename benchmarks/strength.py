@@ -57,9 +57,10 @@ def all_else(name: str) -> dict:
             attacks[f"wide beams {S}"] = CoordinateBeam(S, width=32, candidates=32, restarts=2)
         if find_spec("foolbox"):
             for name, peer in paper_peers(S).items():
-                again = range(1, 6 if clamped and name.startswith(("Pointwise", "Brendel")) else 2)
-                attacks |= {f"{name} {k} {S}": peer for k in again}  # draws are keyed by the name
-                attacks |= {f"straight {name} {k} {S}": StraightThrough(peer) for k in again} if clamped else {}
+                walks = clamped and name.startswith(("Pointwise", "Brendel"))
+                for again in [name, *(f"{name} {k}" for k in range(2, 6) if walks)]:  # draws are keyed by the name
+                    attacks[f"{again} {S}"] = peer
+                    attacks |= {f"straight {again} {S}": StraightThrough(peer)} if clamped else {}
     steepest = MSD(SETS.sets, 100, restarts=5)
     return attacks | {"MSD": steepest, "soft MSD": Softened(steepest)}
 

@@ -159,8 +159,8 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 #   (E-AT), or an epoch of it after training on $\ell_\infty$ noise, is as good as one of either kind for every image,
 #   at half the cost.
 # - *With rotations it is.* Where it is trained, both curves stay below their marks.
-# - *Nothing is masked.* What the strong suite adds to its first attacks is a point or two. Six epochs on small noise
-#   leave a network no need to hide its gradients, and perhaps no time to learn it.
+# - *No masking is seen.* All that the strong suite adds to its first attack on a set is three or four points, and what
+#   needs no gradient adds next to nothing. Six epochs on small noise leave perhaps no need to hide gradients.
 # - What is left at "–" above waits for its evaluation: `python -m tradeoff.experiments cifar10-lp cifar10-rotations
 #   cifar10-fine-tuned --suite strong --n 1000 --runs DIR`, and with `--suite paper`.
 #

@@ -154,10 +154,10 @@ for mixed, *pure in (("mnist-mix-rt", "mnist-max-rt"), ("mnist-mix-l1", "mnist-m
 # %% [markdown]
 # A mixture with a share drawn evenly is seldom much of either type. What is trained on such mixtures alone meets few
 # whole moves, and no noise at its full radius: it withstands mixtures about as well as it withstands the types, and
-# these badly. Trained on all three, the network for moves and noise loses less to mixtures than the one that has never
-# seen any, keeps as much of the union, and costs no more. The gap gets smaller, and does not close. For $\ell_p$ noises
-# there is no gap to close: of what withstands every attack on the types, mixtures break next to nothing, in all of the
-# networks that keep some of it.
+# these badly. Trained on all three, the network for moves and noise loses fewer points to mixtures than the one that
+# has never seen any (though the intervals overlap), keeps as much of the union, and costs no more. The gap does not
+# close. For $\ell_p$ noises there is no gap to close: of what withstands every attack on the types, mixtures break less
+# than a point, in all of the networks that keep some of it.
 #
 # ## What was learned
 #
@@ -166,7 +166,7 @@ for mixed, *pure in (("mnist-mix-rt", "mnist-max-rt"), ("mnist-mix-l1", "mnist-m
 # - *For mixtures of $\ell_p$ noises that is not shown*, on any of our networks, once the pure types are attacked as
 #   hard. A gain of mixtures over short attacks can be a gain over short attacks.
 # - *No share is the right one.* An evaluation that fixes $\beta$ overstates robustness.
-# - *Training on mixtures helps where training on the types goes on.* Mixtures alone are no substitute for them.
+# - *Training on mixtures is no substitute for training on the types.* Beside them it may help a little.
 # - The numbers come from `python -m tradeoff.experiments NAME --suite mixtures`, the tests from
 #   `python -m tradeoff.claims`, the figures from `python -m tradeoff.figures mixture_bars affine_beta mixture_images`.
 #

@@ -664,6 +664,9 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: MSD((Linf(0.1), RT)), "attacks an lp ball, not rt:2px,30deg"),
         (lambda: MSD((Linf(0.1), L1(1)), quantile=101), "quantile is 101"),
         (lambda: MSD((Linf(0.1), L1(65)))(LINEAR, X, Y, rng()), "l1:65 is larger than the whole box"),
+        (lambda: Successive(MSD((Linf(0.1), L1(1))), Flips(L1(1))), "has no set that can be scaled"),
+        (lambda: Successive(PGD(Linf(0.1)), Flips(L1(1)), beta=(0.5, 2)), r"beta is \(0.5, 2\)"),
+        (lambda: Successive(PGD(Linf(0.1), box=None), Flips(L1(1))), "the two attacks work in the boxes None and"),
         (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be replaced"),
     ],
 )  # fmt: skip

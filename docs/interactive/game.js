@@ -169,8 +169,8 @@ const game = (() => {
     const least = (t) =>
       b.reduce((sum, z, i) => sum + weights[i] * (ndtr(z + t - alpha) + ndtr(z - t - alpha)), 0) / 2;
     const t = least(m) <= least(-n) ? m : -n;
-    if (!(m + n > 0 && least(t) <= solution.value)) return solution;
-    return { value: least(t), M: b.map((z) => z + t), N: b.map((z) => z - t) };
+    if (!(m + n > 0 && least(t) <= solution.value + 1e-12)) return solution; // never more, but for rounding
+    return { value: min(least(t), solution.value), M: b.map((z) => z + t), N: b.map((z) => z - t) };
   }
 
   /** Starts with M = N that the first grid may miss. */

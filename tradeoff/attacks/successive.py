@@ -1,7 +1,7 @@
 """One attack from where another has led, each with a part of the budget: mixtures of any two attacks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,10 @@ class Successive:
         object.__setattr__(self, "beta", tuple(self.beta))
         if not self.beta or not all(0 <= beta <= 1 for beta in self.beta):
             raise ValueError(f"beta is {self.beta!r}, but must be shares of [0, 1] to try")
+        for attack in (self.a, self.b):
+            inner = attack.attack if isinstance(attack, OtherSlopes) else attack
+            if "S" not in {field.name for field in fields(inner)} or not hasattr(inner.S, "scaled"):
+                raise ValueError(f"{attack} has no set that can be scaled: give an attack on a ball, or on moves")
         if self.a.box != self.b.box:
             raise ValueError(f"the two attacks work in the boxes {self.a.box} and {self.b.box}: give them the same")
 

@@ -39,7 +39,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "dead-zone": what knows of `tradeoff.models.DeadZone(0.3)`, and then the strong ones; to be run as a cascade.
     - "dead-zone-quick": the first of these, which on networks trained behind it leave next to nothing to the others.
-    - "dead-zone-mixtures": the same question as "mixtures", by what knows of that dead zone; linf noise comes first.
+    - "dead-zone-mixtures": the same question as "mixtures", by what knows of that dead zone, the
+      noise of the first set before that of the second.
     - "flips", "flips-20": what breaks most behind that dead zone for its cost, on the paper's MNIST sets; the second is
       short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called

@@ -110,9 +110,9 @@ def _promised(alpha, b, weights, value, M, N) -> list[np.ndarray]:
     t = np.stack([m, -n])[:, :, None]
     risks = (weights * (ndtr(b + t - alpha) + ndtr(b - t - alpha))).sum(axis=2) / 2
     t = np.where(risks[0] <= risks[1], m, -n)[:, None]
-    broken = (m + n > 0) & (risks.min(axis=0) <= value)
+    broken = (m + n > 0) & (risks.min(axis=0) <= value + 1e-12)  # never more, but for rounding
     M, N = (np.where(broken[:, None], z, old) for z, old in ((b + t, M), (b - t, N)))
-    return [np.where(broken, risks.min(axis=0), value), M, N]
+    return [np.where(broken, np.minimum(risks.min(axis=0), value), value), M, N]
 
 
 def _alike(p0, alpha, b, flip, weights) -> list[np.ndarray]:
