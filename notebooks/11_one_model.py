@@ -63,10 +63,10 @@ with paper_style():
 # On the left the front end is *derived*: the exact game of notebook 05, for a strong feature that is a pixel, asks
 # for a threshold that is flat for as far as the $\ell_\infty$ noise goes. In the middle a prediction, two norms at
 # one price, and where it fails: a grey pixel is in no dead zone, and to move many of them a little costs next to
-# nothing in $\ell_2$. So $\ell_2$ noise does more than its flips. Dashed is a specialist, trained on $\ell_1$ noise and
-# on nothing else, without a front end, so that noise of $10$ flips ten pixels. From ten flips on the
-# two networks are alike; below, the specialist is ahead by a few points. So what $\ell_\infty$ robustness costs in
-# $\ell_1$ at the paper's radius is hardly more than the factor $0.7$. On the right what other widths cost.
+# nothing in $\ell_2$. So $\ell_2$ noise does more than its flips. Dashed is a smaller network, trained on $\ell_1$
+# noise alone, without a front end, so that noise of $10$ flips ten pixels. From ten flips on the two are alike;
+# below, the specialist is ahead by a few points. So what $\ell_\infty$ robustness costs in $\ell_1$ at the paper's
+# radius is hardly more than the factor $0.7$. On the right what other widths cost.
 #
 # ## 2. Training it
 #
@@ -265,8 +265,8 @@ display(Markdown(tables.markdown(header, lines or [["–"] * 7])))
 #   to nothing falls to anything else: not to beams over single pixels, not to random search, not to the slopes of a
 #   smoother copy, not to the suite that took all the others apart.
 # - *More than that is still open, and not without end.* What limits this network is $\ell_1$: fourteen pixels turn
-#   nearly half of the digits into others, for the network, and a good part of these for anyone. Our
-#   specialist for $\ell_1$ withstands so many no better. Seventy per cent under the union would take one that does.
+#   nearly half of the digits into others, for the network, and a good part of these for anyone. Our specialist for
+#   $\ell_1$ withstands so many no better. Seventy per cent under the union would take one that does.
 #
 # ## Exercise
 #
