@@ -259,11 +259,11 @@ for assumptions in ({}, theorem.breaks):
 # swaps at all, and the laws of the set under $A$ and under $B$ are already $\frac12 E|\bar u|$ apart. So, for this
 # target, the choice is the best there is.
 #
-# And for the whole game? Take the Bayes rule of the unordered slots, $\mathrm{sign} \sum_k u_0(x_k)$ with $u_0 = u$ at
-# $\eta = 0$. Without noise it errs with probability about $\frac12 (1 - \mathrm{TV})$. Noise of radius
-# $2\eta = 2\alpha/\sqrt d$ moves the sum less and less as $d$ grows. Its $R_{max}$, which is no smaller than its
-# $R_{avg}$, is an upper bound on what the best classifier can do. The figure shows it coming down on the lower bound:
-# **the constant of section 5 is the right one**.
+# And for the whole game? Take $\mathrm{sign} \sum_k u_0(x_k)$ with $u_0 = u$ at $\eta = 0$, where it is the Bayes rule
+# of the unordered slots and errs with probability $\frac12 (1 - \mathrm{TV})$. Features and noise of size
+# $\eta = \alpha/\sqrt d$ and $2\eta$ move the sum less and less as $d$ grows. Its $R_{max}$, which is no smaller than
+# its $R_{avg}$, is an upper bound on what the best classifier can do. The figure shows it coming down on the lower
+# bound: **the constant of section 5 is the right one**.
 
 # %%
 dims, N = (10**2, 10**3, 10**4, 10**5, 10**6, 10**8, 10**10), 9

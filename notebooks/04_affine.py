@@ -168,7 +168,7 @@ sets = Linf(eps_inf), L1(eps_1)
 level, flat, best = best_rule(dist, sets)
 paper, better = level_rule(1.5, 0.0, dist.d), level_rule(level, flat, dist.d)
 game = game_value(dist, sets, "union")
-optimal = classifier(dist, sets, game, "union")
+optimal = classifier(dist, sets, game)
 x_0 = np.linspace(-2, 2, 401)
 x_0 = x_0[x_0 != 0]
 T = np.linspace(-4, 4, 801)

@@ -173,7 +173,7 @@ for adversary in ("average", "union", "affine"):
     game = game_value(D, sets, adversary)
     (M, N), (stay, flip) = np.array(game.thresholds).transpose(1, 2, 0), sums(D.d, sets, adversary)
     slack = [M[s][:, None] + N[r] - (flip if s == r else stay) for s in (0, 1) for r in (0, 1)]
-    rule = classifier(D, sets, game, adversary)
+    rule = classifier(D, sets, game)
     levels = [rule(v) for v in np.concatenate([[-4], (cuts[1:] + cuts[:-1]) / 2, [4]])]
     reached = step_risks(D, sets, cuts, levels, adversary).mean()
     print(f"{adversary:8} V = {game.value:.6f}; its classifier, in {len(levels)} steps, has {reached:.6f}; "

@@ -95,7 +95,7 @@ def test_rule_is_odd_and_clean_risk_is_that_of_samples():
 
 
 def test_other_norms_are_refused():
-    with pytest.raises(ValueError, match="l2:1 is in the way"):
+    with pytest.raises(ValueError, match="l2:1: the risk of a threshold rule"):
         SHARPER_RULE.robust_risk(PAPER[0], (L2(1.0),))
 
 

@@ -78,7 +78,7 @@ def test_attacks_on_the_optimal_classifier_reach_the_value_and_none_passes_it(di
     """
     game = game_value(dist, sets, adversary)
     model = Optimal(dist, sets, game)
-    rule, line = classifier(dist, sets, game, adversary), np.linspace(-4.0, 4.0, 161)
+    rule, line = classifier(dist, sets, game), np.linspace(-4.0, 4.0, 161)
     assert model.threshold(torch.from_numpy(line)).numpy() == pytest.approx([min(rule(v), FAR) for v in line], abs=1e-5)
 
     x, y = dist.sample(SAMPLES, np.random.default_rng(0))

@@ -116,17 +116,18 @@ def test_the_pareto_front_is_concave_in_the_weights(game):
 def test_where_all_is_lost_the_value_is_one_half(sets, adversary):
     for d in (1, 100, 10**9):
         game = game_value(BernoulliFeature(2.0, d, 0.9), sets, adversary)
-        assert game == GameValue(0.5, (((inf, inf), (-inf, -inf)),) * (len(sets) if adversary == "average" else 1))
+        rows = (((inf, inf), (-inf, -inf)),) * (len(sets) if adversary == "average" else 1)
+        assert game == GameValue(0.5, rows, adversary)
 
 
 # Thresholds
 
 
-def steps(dist, sets, game, adversary, count):
+def steps(dist, sets, game, count):
     """The classifier of the game as a step function: finest where half-widths are steepest, cut where a set ends."""
     grid = np.sin(np.linspace(-np.pi / 2, np.pi / 2, count))
     cuts = np.unique([s + (S.eps + 1e-9) * grid for s in (1, -1) for S in sets])
-    rule = classifier(dist, sets, game, adversary)
+    rule = classifier(dist, sets, game)
     return cuts, [rule(v) for v in np.concatenate([[cuts[0] - 1], (cuts[1:] + cuts[:-1]) / 2, [cuts[-1] + 1]])]
 
 
@@ -154,7 +155,7 @@ def test_the_risk_of_the_thresholds_is_the_value(game):
     for adversary in ADVERSARIES:
         solved = game_value(dist, sets, adversary)
         coarse, fine = (
-            step_risks(dist, sets, *steps(dist, sets, solved, adversary, count), adversary).mean() - solved.value
+            step_risks(dist, sets, *steps(dist, sets, solved, count), adversary).mean() - solved.value
             for count in (16, 100)
         )
         assert -1e-9 <= fine <= max(0.5 * coarse, 1e-4)
@@ -165,7 +166,7 @@ def test_no_step_function_does_better(adversary):
     rng = np.random.default_rng(0)
     for dist, sets in ((D, (Linf(0.2), L1(2))), (BernoulliFeature(1.0, 9, 0.7), (L2(1.2), L1(0.5), Linf(0.4)))):
         solved = game_value(dist, sets, adversary)
-        cuts, levels = steps(dist, sets, solved, adversary, 9)
+        cuts, levels = steps(dist, sets, solved, 9)
         least = min(
             step_risks(
                 dist, sets, cuts, levels + rng.normal(0, 0.3, len(levels)) * (rng.random() < 0.9), adversary
@@ -179,7 +180,7 @@ def test_each_threshold_is_what_its_adversary_forces():
     """For constant widths the rule is exact in finitely many steps, and so is the risk of each adversary."""
     dist, sets = BernoulliFeature(2.0, 100, 0.7), (Linf(0.15), Linf(0.3))
     game = game_value(dist, sets, weights=(0.7, 0.3))
-    risks = step_risks(dist, sets, *steps(dist, sets, game, "average", 3))
+    risks = step_risks(dist, sets, *steps(dist, sets, game, 3))
     promised = [
         np.dot([dist.p0, 1 - dist.p0], ndtr(np.array(labels) - dist.alpha).mean(axis=0)) for labels in game.thresholds
     ]
@@ -412,6 +413,8 @@ def test_errors_of_the_other_functions():
         step_risks(GaussianFeature(2, 100), (Linf(1),), [], [0.0])
     with pytest.raises(ValueError, match="2 weights for 1 games"):
         game_values(D, [(Linf(1), L1(1))], weights=[(0.5, 0.5)] * 2)
+    with pytest.raises(ValueError, match="thresholds for 1 sets, but 2 are given"):
+        classifier(D, (Linf(1), L1(1)), game_value(D, (Linf(1),)))
     for function in (enclosure, exclusive):
         with pytest.raises(ValueError, match="unknown adversary"):
             function(D, (Linf(1),), "linear")
@@ -498,9 +501,9 @@ def test_on_the_gaussian_the_half_plane_has_the_value(game):
         best[0] = min(c, 1e6)
         assert dist.linear_risk(best, Union(sets)) == pytest.approx(solved.value, abs=1e-9)
         if c < inf:
-            assert classifier(dist, sets, solved, "affine")(1.5) == -1.5 * c
+            assert classifier(dist, sets, solved)(1.5) == -1.5 * c
     else:
-        assert solved == GameValue(0.5, (0.0, -inf)) and risks.min() >= 0.5
+        assert solved == GameValue(0.5, (0.0, -inf), "affine") and risks.min() >= 0.5
 
 
 @settings(deadline=None, max_examples=60)

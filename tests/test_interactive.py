@@ -99,7 +99,7 @@ def test_regions_in_node_are_the_classifier_and_leave_room_for_it():
         {"games": [as_json(*game) for game in games], "xs": xs},
     )
     for (D, sets, adversary), points in zip(games, drawn, strict=True):
-        t = classifier(D, sets, game_value(D, sets, adversary), adversary)
+        t = classifier(D, sets, game_value(D, sets, adversary))
         high, low = (numbers(point[key] for point in points) for key in ("high", "low"))
         np.testing.assert_allclose(high, [t(x) for x in xs], rtol=1e-6, atol=1e-6)
         assert np.all(low <= high + 1e-6)

@@ -376,9 +376,13 @@ def test_two_classes_need_no_more_than_a_matching(monkeypatch):
     np.testing.assert_allclose(class_pairs(found, y, 1), size / 60 * (1 - np.eye(2)))
 
 
+def test_examples_that_are_one_constant_conflict_too():
+    assert find_conflicts(np.zeros((2, 3)), np.array([0, 1]), BALLS, 1.0).scales.tolist() == [[0.0] * 6]
+
+
 def test_the_classifier_exists():
     """Kept points have disjoint balls: answering by the nearest kept point, in units of the scale, is right on random
-    noise of every set; and on a point given up beside a kept one some noise meets that one's."""
+    noise of every set."""
     images = toy(40, 4)
     found = find_conflicts(images.x, images.y, BALLS, 0.6)
     kept = ~vertex_cover(40, found.i, found.j).points

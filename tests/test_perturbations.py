@@ -409,14 +409,20 @@ def test_images_stay_images_alike_in_numpy_and_torch_and_one_by_one(S):
         S.apply(torch.from_numpy(x), torch.from_numpy(r))
 
 
-def test_brightness_and_contrast_are_those_of_torchvision():
-    """adjust_contrast blends with the mean of a grey image, x·f + mean·(1 - f), and cuts off at 0 and 1."""
+def test_brightness_and_contrast_are_those_of_kornia():
+    """Its contrast blends with the mean of a grey image, its brightness adds; and both cut off at 0 and 1."""
+    enhance = pytest.importorskip("kornia.enhance", reason="pip install kornia, of the extra dev")
     x = np.random.default_rng(0).uniform(size=(40, 1, 5, 6))
     S = BrightnessContrast(1, 1)
     r = S.sample(x, np.random.default_rng(1))
-    for image, moved, (b, c) in zip(x, S.apply(x, r), r, strict=True):
-        f = 1 + c
-        np.testing.assert_allclose(moved, np.clip(f * image + (1 - f) * image.mean() + b, 0, 1), atol=1e-14)
+    images, (b, c) = torch.from_numpy(x), torch.from_numpy(r).T
+    contrast = enhance.adjust_contrast_with_mean_subtraction(images, 1 + c)
+    none = np.zeros(len(x))
+    np.testing.assert_allclose(S.apply(x, np.stack([none, c], axis=1)), contrast.numpy(), atol=1e-12)
+    brightness = enhance.adjust_brightness(images, b)
+    np.testing.assert_allclose(S.apply(x, np.stack([b, none], axis=1)), brightness.numpy(), atol=1e-12)
+    for image, moved, (b, c) in zip(x, S.apply(x, r), r, strict=True):  # and together they are cut off once
+        np.testing.assert_allclose(moved, np.clip((1 + c) * image - c * image.mean() + b, 0, 1), atol=1e-14)
     shift = S.apply(x, r * (1, 0)) - x
     assert np.all(Linf(1).gauge(shift) <= np.abs(r[:, 0]) + 1e-12)  # brightness alone is linf noise
 
@@ -597,9 +603,9 @@ def test_mixture_of_a_move_and_noise():
     swap = Affine(Swap(4), L2(1.0))
     z = np.random.default_rng(0).normal(size=(50, 6))
     assert swap.contains(swap.sample(z, np.random.default_rng(1))).all()
-    with pytest.raises(TypeError, match="moves features"):
+    with pytest.raises(TypeError, match="changes the input as a whole"):
         S.support(x)
-    with pytest.raises(TypeError, match="rt:3px,30deg moves features"):
+    with pytest.raises(TypeError, match="rt:3px,30deg changes the input as a whole"):
         PRESETS["paper_mnist"].contains(x)
 
 
@@ -669,7 +675,7 @@ def test_parse(text, S):
         ("swap:x", "write 'swap:49'"),
         ("l1:1 + l2:1 + linf:1", "mixes 3 sets"),
         ("", "does not name a perturbation set"),
-        ("l1:10 + rt:3px,30deg", "with an lp ball \\(second\\)"),
+        ("l1:10 + rt:3px,30deg", "with an lp ball, second"),
     ],
 )
 def test_parse_names_what_is_wrong(text, message):
@@ -693,6 +699,14 @@ def test_bad_radius(eps):
         (lambda: Linf(1).scaled(-1), "scale beta is -1"),
         (lambda: Swap(-1), "N is -1"),
         (lambda: Swap(2.5), "N is 2.5"),
+        (lambda: Swap(True), "N is True"),
+        (lambda: Swap(2).apply(np.zeros((1, 4)), np.array([9])), "positions of 0..3"),
+        (lambda: Swap(2).apply(np.zeros((1, 4)), np.array([-1])), "positions of 0..3"),
+        (lambda: RotationTranslation(3, 30).contains(np.zeros((2, 5))), r"shape \(batch, 3\), not \(2, 5\)"),
+        (lambda: Elastic(3, 3).contains(np.zeros((2, 1))), "deformations have shape"),
+        (lambda: Lp(None, 1), "p is None"),
+        (lambda: Linf(1).project(np.zeros(3)), "is not a batch"),
+        (lambda: L2(1).argmax(np.zeros(3)), "is not a batch"),
         (lambda: Swap(4).apply(np.zeros((1, 4)), np.array([1])), "n > 4"),
         (lambda: RotationTranslation(3, 30).apply(np.zeros((1, 9)), np.zeros((1, 3))), "need images"),
         (lambda: RotationTranslation(3, 30).apply(np.zeros((2, 1, 9, 9)), np.zeros((1, 3))), r"of shape \(2, 3\)"),

@@ -6,6 +6,7 @@ import sys
 from fractions import Fraction
 from functools import cache
 from inspect import signature
+from itertools import product
 from math import inf, isfinite
 
 import numpy as np
@@ -15,9 +16,10 @@ from scipy.special import ndtr
 
 from tradeoff.perturbations import L1, Affine, Linf, Lp
 from tradeoff.theory import THEOREMS, BernoulliFeature, Evidence, Theorem
+from tradeoff.theory.game import step_risks
 from tradeoff.theory.intervals import ball, dual, exceeds, normal_cdf, power, risk_in_plane, support_in_plane
-from tradeoff.theory.theorem import FAILURE, ROUTES, hoeffding
-from tradeoff.theory.theorems import claim3_affine_linear, thm1_linf_l1
+from tradeoff.theory.theorem import FAILURE, ROUTES
+from tradeoff.theory.theorems import claim3_affine_linear, exact_game, thm1_linf_l1
 from tradeoff.theory.theorems.hull import hull_radius
 
 CHECKS = [
@@ -97,6 +99,11 @@ def test_thorough_checks_are_larger_ones_of_the_same_kind(theorem):
     if "larger sample" in theorem.thorough:
         sizes = [signature(named[name]).parameters["n"].default for name in ("larger sample", "simulated")]
         assert sizes[0] >= 10 * sizes[1]
+
+
+def test_the_sweep_of_random_games_and_that_it_can_fail():
+    assert exact_game.sweep(settings=6).holds
+    assert not exact_game.sweep(spread=1.5, settings=6).holds
 
 
 def test_simulated_checks_give_the_same_numbers_again():
@@ -205,23 +212,11 @@ def test_extremal_noise_is_that_of_the_balls():
         np.testing.assert_allclose(r, Lp(float(p), 1).argmax(w[None])[0], rtol=1e-12)
 
 
-def test_threshold_risks_by_monte_carlo():
-    """The closed form of a threshold rule's R_avg against noise on samples of (x_0, T): failure ≤ 1e-9."""
-    dist, radius, n = BernoulliFeature(2.0, 100, 0.9), 1.4, 200_000
-    rng = np.random.default_rng(6)
-    y = rng.choice((-1.0, 1.0), n)
-    x_0 = np.where(rng.random(n) < dist.p0, y, -y)
-    T = y * dist.alpha + rng.normal(size=n)
-    grid = np.linspace(-8, 8, 81)
-    risks = thm1_linf_l1._threshold_risks(dist, radius)
-    for i, j in ((40, 40), (33, 47), (60, 30)):
-        t_plus, t_minus = grid[j], grid[i]  # of meshgrid: columns are t_+
-
-        def wrong(x_0, T, t_plus=t_plus, t_minus=t_minus):
-            return y * (T - np.where(x_0 > 0, t_plus, t_minus)) <= 0
-
-        by_linf = wrong(x_0, T - y * radius * dist.alpha)
-        flipped = wrong(-x_0, T - y * (radius - 1) / 10)
-        by_l1 = wrong(x_0, T - y * radius / 10) | flipped
-        rate = (by_linf.mean() + by_l1.mean()) / 2
-        assert abs(rate - risks[i, j]) <= hoeffding(n, 3, 1e-9)
+def test_threshold_risks_are_those_of_step_functions():
+    """The closed form of a threshold rule's R_avg at every pair of a grid, against the exact risks of `step_risks`."""
+    dist, grid = BernoulliFeature(2.0, 100, 0.9), np.linspace(-8, 8, 81)
+    for radius in (0.9, 1.4, 2.0):
+        risks, sets = thm1_linf_l1._threshold_risks(dist, radius), (Linf(radius * dist.eta), L1(radius))
+        for i, j in product(range(0, 81, 4), repeat=2):  # of meshgrid: columns are t_+
+            exact = step_risks(dist, sets, [0.0], [grid[i], grid[j]]).mean()
+            assert risks[i, j] == pytest.approx(exact, abs=1e-12)

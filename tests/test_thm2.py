@@ -28,7 +28,7 @@ from tradeoff.theory.swap import (
     total_variation,
 )
 from tradeoff.theory.theorem import hoeffding
-from tradeoff.theory.theorems.thm2_linf_rt import _sampled_distance, _total_variation_above, attacked_density, table
+from tradeoff.theory.theorems.thm2_linf_rt import _total_variation_above, attacked_density, table
 
 FAR = 10**12  # a d at which eta is nothing
 
@@ -70,7 +70,7 @@ def test_bounds_by_another_program(alpha, N, expected):
     """And by draws of the target law: failure ≤ 1e-9 in each case."""
     dist, n = GaussianFeature(alpha, 784), 100_000
     assert risk_bound(dist, N) == pytest.approx(expected, abs=0.001)
-    sampled = (1 - _sampled_distance(dist, N, 1.0, n, np.random.default_rng(7))) / 2
+    sampled = (1 - simulated_total_variation(dist, N, n, np.random.default_rng(7))[0]) / 2
     assert sampled == pytest.approx(expected, abs=hoeffding(n, 1, 1e-9) / 2 + 0.001)
 
 
@@ -99,7 +99,7 @@ def test_total_variation_is_bounded_and_falls_with_more_positions(alpha, d):
 @pytest.mark.parametrize("N", [0, -1, 2.5, 101, "9"])
 @pytest.mark.parametrize("function", [explicit_bound, total_variation, risk_bound])
 def test_positions_are_weak_features(function, N):
-    with pytest.raises(ValueError, match=f"N is {N!r}, but x_0 is swapped with one of 1 ≤ N ≤ d = 100 weak features"):
+    with pytest.raises(ValueError, match=f"N is {N!r}, but must be an integer ≥ 1 and ≤ 100"):
         function(GaussianFeature(2.0, 100), N)
 
 
@@ -164,7 +164,7 @@ def test_sampled_distance_for_any_tilt(tilt):
     chosen = np.exp(tilt * log_w[..., 0]) / np.exp(tilt * log_w).sum(axis=-1)  # the position that leads here
     attacked = np.exp(log_v).sum(axis=-1) * weak * chosen
     distance = np.abs(attacked - target).sum() * step**2 / 2
-    sampled = _sampled_distance(dist, 1, tilt, n, np.random.default_rng(8))
+    sampled = simulated_total_variation(dist, 1, n, np.random.default_rng(8), tilt=tilt)[0]
     assert abs(sampled - distance) <= hoeffding(n, 1, 1e-9) + 1e-4
 
 

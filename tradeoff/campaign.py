@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tradeoff import tables
-from tradeoff.attacks.ascent import check_count
 from tradeoff.attacks.suites import FIXED, SUITES
+from tradeoff.checks import check_count
 from tradeoff.command import epilog
 from tradeoff.data import load
 from tradeoff.engines import ENGINES, Ended, Engine, Local, Ray, missing, run

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold, one_hot, unfold
 
-from tradeoff.attacks.ascent import Box, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.attacks.ascent import Box, check_batch, check_fits, check_logits, evaluating, look
+from tradeoff.checks import check_count
 from tradeoff.models import DeadZone
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE

@@ -110,7 +110,7 @@ def _candidates(x, y, rows, cols, balls, reach) -> tuple[np.ndarray, np.ndarray]
     if rows == cols:
         left = np.triu(left)
     counts = {}
-    for level in LEVELS:
+    for level in LEVELS if span else ():  # where all is one constant, nothing is high or low
         low, high = (x.min() + span * (1 + sign * level) / 2 for sign in (-1, 1))
         ends = [(z >= high).astype(np.float32) for z in (a, b)], [(z <= low).astype(np.float32) for z in (a, b)]
         counts[level] = ends[0][0] @ ends[1][1].T + ends[1][0] @ ends[0][1].T

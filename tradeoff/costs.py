@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tradeoff import tables
-from tradeoff.attacks.ascent import check_count
 from tradeoff.cells import Cells
+from tradeoff.checks import check_count
 from tradeoff.command import epilog, run
 from tradeoff.files import read_json
 

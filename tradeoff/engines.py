@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import torch
 from tqdm import tqdm
 
-from tradeoff.attacks.ascent import check_count
+from tradeoff.checks import check_count
 from tradeoff.memory import keep_memory
 from tradeoff.provenance import made_by, provenance
 from tradeoff.together import check_alone

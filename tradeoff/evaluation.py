@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tradeoff.attacks.ascent import Model, check_batch, check_count, check_fits, check_logits, evaluating, look
+from tradeoff.attacks.ascent import Model, check_batch, check_fits, check_logits, evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.cells import Cell, Cells
+from tradeoff.checks import check_count
 from tradeoff.files import read_json
 from tradeoff.outcomes import Outcomes, standing_before
 from tradeoff.passes import count_passes

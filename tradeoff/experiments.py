@@ -22,8 +22,8 @@ import numpy as np
 from torch import nn
 
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, Flips, RandomSearch, Softened, StraightThrough
-from tradeoff.attacks.ascent import check_count
 from tradeoff.attacks.suites import FIXED, suite
+from tradeoff.checks import check_count
 from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate

@@ -21,12 +21,13 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from tradeoff.attacks.ascent import LOSSES, Box, Model, ascend, check_count, evaluating, into, look
+from tradeoff.attacks.ascent import LOSSES, Box, Model, ascend, evaluating, into, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.slide import SLIDE
 from tradeoff.attacks.softened import softened
 from tradeoff.attacks.square import Square
+from tradeoff.checks import check_count
 from tradeoff.evaluation import check_task
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import norm

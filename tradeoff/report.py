@@ -15,10 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from tradeoff import tables
-from tradeoff.attacks.ascent import Box, check_count, evaluating
+from tradeoff.attacks.ascent import Box, evaluating
 from tradeoff.attacks.suites import SUITES, suite
 from tradeoff.cells import check_same_task
 from tradeoff.certification import certify
+from tradeoff.checks import check_count
 from tradeoff.command import add_json, check_json, epilog, put_json
 from tradeoff.data import Images
 from tradeoff.evaluation import check_steady, check_task, describe_task, device_of, evaluate

@@ -16,8 +16,9 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from tradeoff.attacks.ascent import attacking, check_count
+from tradeoff.attacks.ascent import attacking
 from tradeoff.attacks.losses import margin
+from tradeoff.checks import check_count
 from tradeoff.data import Images
 from tradeoff.perturbations import Lp
 from tradeoff.theory import BernoulliFeature, game_value

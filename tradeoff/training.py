@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tradeoff.attacks import MSD, AffineAttack, Softened, StraightThrough
-from tradeoff.attacks.ascent import check_count, evaluating, look
+from tradeoff.attacks.ascent import evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
+from tradeoff.checks import check_count
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task, describe, evaluate
 from tradeoff.files import write_atomically

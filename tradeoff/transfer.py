@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from tradeoff import tables
 from tradeoff.attacks import MSD, Softened
-from tradeoff.attacks.ascent import check_count
+from tradeoff.checks import check_count
 from tradeoff.command import epilog, run
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, ascend, attacking, check_count, like, worst
+from tradeoff.attacks.ascent import Box, Found, Model, ascend, attacking, like, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD
 from tradeoff.attacks.search import GridSearch, RandomSearch, apply_checked
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.checks import check_count
 from tradeoff.perturbations import Affine
 from tradeoff.perturbations.moves import Filter
 

@@ -355,9 +355,3 @@ def check_logits(logits: Tensor, y: Tensor) -> None:
     total = logits.sum(dim=1)
     if bool(((logits >= 0) & (logits <= 1)).all()) and bool(((total - 1).abs() < 1e-4).all()):
         raise ValueError("the model returns probabilities: attacks need logits, so remove its softmax")
-
-
-def check_count(value: int, name: str) -> None:
-    """ValueError unless `value` is an integer ≥ 1."""
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}, but must be an integer ≥ 1")

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import LOSSES, Box, Found, Model, attacking, check_count, look, settle, worst
+from tradeoff.attacks.ascent import LOSSES, Box, Found, Model, attacking, look, settle, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_count
 from tradeoff.perturbations import Lp
 
 BATCH = 100  # points to a forward pass

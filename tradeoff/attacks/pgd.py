@@ -8,8 +8,9 @@ from math import inf
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, check_count, like, movable, worst
+from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, like, movable, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_count
 from tradeoff.perturbations import L1, Lp
 
 EXACT = 0.75  # of the steps are made before they are brought back to the nearest point of ball and box

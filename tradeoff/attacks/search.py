@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, look, worst
+from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_count
 from tradeoff.perturbations import RotationTranslation
 from tradeoff.perturbations.moves import Filter, Move
 

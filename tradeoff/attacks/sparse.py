@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, look, settle, worst
+from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, settle, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_count
 from tradeoff.perturbations import Lp
 
 BLOCK = 50  # queries whose random numbers are drawn at once

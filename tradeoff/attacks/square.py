@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Found, Model, attacking, check_count, into, look, settle, worst
+from tradeoff.attacks.ascent import Box, Found, Model, attacking, into, look, settle, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_count
 from tradeoff.perturbations import Lp
 
 BLOCK = 250  # queries whose random numbers are drawn at once

@@ -80,7 +80,7 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
     import matplotlib  # only now: --list and the errors above need not wait for it and for torch
     import torch
 
-    from tradeoff.attacks.ascent import check_count
+    from tradeoff.checks import check_count
     from tradeoff.experiments import Results
 
     matplotlib.use("agg")  # files alone, wherever there is a screen

@@ -58,7 +58,7 @@ def _band(alpha: float, d: int, p0: float, a: float, l1: float, points: int) -> 
     front end's ramp takes the place of the pixel."""
     D, sets = BernoulliFeature(alpha, d, p0), (Linf(2 * a), L1(2 * l1))
     game = game_value(D, sets, "union")
-    highest = classifier(D, sets, game, "union")
+    highest = classifier(D, sets, game)
     ((hw, (M, N)),) = zip(widths(d, sets, "union"), game.thresholds, strict=True)
     kept = [(-right, -level) for right, level in zip((1, -1), N, strict=True)]
     x = np.linspace(0, 1, points)

@@ -39,7 +39,7 @@ def compute(
     panels = []
     for adversary in ADVERSARIES:
         game = game_value(D, sets, adversary)
-        t = classifier(D, sets, game, adversary)
+        t = classifier(D, sets, game)
         names = ("linf", "l1") if adversary == "average" else (adversary,)
         shapes, kept = [], []  # kept: the extreme inputs of label -1, with the half-width of what comes from them
         for name, hw, (M, N) in zip(names, widths(d, sets, adversary), game.thresholds, strict=True):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from tradeoff.checks import check_radius
 from tradeoff.perturbations import parameters
-from tradeoff.perturbations.lp import TOLERANCE, Array, check_radius, number
+from tradeoff.perturbations.lp import TOLERANCE, Array, number
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class GaussianBlur:
         if x.ndim != 4:
             raise ValueError(f"a blur needs images (batch, C, H, W), not shape {tuple(x.shape)}")
         if self.sigma >= min(x.shape[2:]):
-            raise ValueError(f"a blur of {number(self.sigma)} px leaves nothing of {x.shape[2]}×{x.shape[3]} images")
+            raise ValueError(f"a blur of {number(self.sigma)} px leaves nothing of {x.shape[2]}×{x.shape[3]} images: "
+                             f"give less than {min(x.shape[2:])} px")  # fmt: skip
 
     def apply(self, x: Array, r: Array) -> Array:
         """The images x (batch, C, H, W) blurred by r (batch, 1): shape, dtype and device of x. ValueError as

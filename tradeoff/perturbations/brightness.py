@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
+from tradeoff.checks import check_radius
 from tradeoff.perturbations import parameters
-from tradeoff.perturbations.lp import TOLERANCE, Array, check_radius, number
+from tradeoff.perturbations.lp import TOLERANCE, Array, number
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ class Union:
     def _additive(self) -> tuple:
         for S in self.sets:
             if isinstance(S, Move):
-                raise TypeError(f"{S} moves features and cannot be added to an input: ask the members of the union")
+                raise TypeError(
+                    f"{S} changes the input as a whole and cannot be added to it: ask the members of the union"
+                )
         return self.sets
 
     def scaled(self, beta: float) -> "Union":
@@ -144,8 +146,8 @@ class Affine:
 
     def __post_init__(self):
         if not isinstance(self.a, Lp | Move) or not isinstance(self.b, Lp):
-            raise ValueError(f"Affine({self.a}, {self.b}): mixes an lp ball, a rotation-translation or a swap (first) "
-                             "with an lp ball (second)")  # fmt: skip
+            raise ValueError(f"Affine({self.a}, {self.b}): mixes an lp ball, or a set that changes the input as a "
+                             "whole (rt, bc, blur, elastic, swap), first, with an lp ball, second")  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -156,7 +158,9 @@ class Affine:
 
     def _hull(self) -> Union:
         if not isinstance(self.a, Lp):
-            raise TypeError(f"{self.a} moves features and cannot be added to an input: {self} has no support")
+            raise TypeError(f"{self.a} changes the input as a whole and cannot be added to it, so that {self} has no "
+                             "support, no projection and no gauge of one array: give its gauge a pair (move, noise), "
+                             "or ask its parts a and b")  # fmt: skip
         return Union((self.a, self.b))
 
     def scaled(self, beta: float) -> "Affine":

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 
-from tradeoff.perturbations.lp import TOLERANCE, Array, check_radius, number
+from tradeoff.checks import check_count, check_radius
+from tradeoff.perturbations.lp import TOLERANCE, Array, number
 
 FOLDING = 0.488  # of the distance between control points: no smaller displacement of them folds the plane
 
@@ -35,8 +36,7 @@ class Elastic:
 
     def __post_init__(self):
         object.__setattr__(self, "shift", check_radius(self.shift, "shift", " pixels"))
-        if not isinstance(self.cells, int | np.integer) or self.cells < 1:
-            raise ValueError(f"cells is {self.cells!r}, but must be an integer ≥ 1")
+        object.__setattr__(self, "cells", check_count(self.cells, "cells"))
 
     def __str__(self) -> str:
         return f"elastic:{number(self.shift)}px,{self.cells}cells"
@@ -51,6 +51,10 @@ class Elastic:
 
     def gauge(self, r: Array) -> Array:
         """The least beta with r in beta·S: the largest displacement of a control point over shift; float64 (batch,)."""
+        if tuple(r.shape[1:]) != self._shape:
+            raise ValueError(
+                f"deformations have shape (batch, {', '.join(map(str, self._shape))}), not {tuple(r.shape)}"
+            )
         xp = array_namespace(r)
         size = xp.max(xp.abs(xp.astype(xp.reshape(r, (r.shape[0], -1)), xp.float64)), axis=1)
         return size / self.shift if self.shift else xp.where(size > 0, xp.inf, xp.zeros_like(size))

@@ -9,10 +9,14 @@ from tradeoff.perturbations.lp import Array
 
 
 def gauge(r: Array, limits: Sequence[float]) -> Array:
-    """The least beta with r within beta times the limits, that is the largest |r_i| / limit_i; float64 (batch,)."""
+    """The least beta with r within beta times the limits, that is the largest |r_i| / limit_i; float64 (batch,).
+    ValueError unless r has a row of as many numbers for each example."""
+    if r.ndim != 2 or r.shape[1] != len(limits):
+        raise ValueError(f"parameters have shape (batch, {len(limits)}), not {tuple(r.shape)}")
     xp = array_namespace(r)
     size = xp.abs(xp.astype(r, xp.float64))
-    parts = [size[:, i] / limit if limit else xp.where(size[:, i] > 0, np.inf, 0.0) for i, limit in enumerate(limits)]
+    parts = [one / limit if limit else xp.where(one > 0, xp.inf, xp.zeros_like(one))
+             for one, limit in zip((size[:, i] for i in range(len(limits))), limits, strict=True)]  # fmt: skip
     return xp.max(xp.stack(parts), axis=0)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from tradeoff.perturbations.lp import Array, check_radius
+from tradeoff.checks import check_count, check_radius
+from tradeoff.perturbations.lp import Array
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class Swap:
     name = "swap"
 
     def __post_init__(self):
-        if not isinstance(self.N, int | np.integer) or self.N < 0:
-            raise ValueError(f"N is {self.N!r}, but the number of positions must be an integer ≥ 0")
+        object.__setattr__(self, "N", check_count(self.N, "N", least=0))
 
     def __str__(self) -> str:
         return f"swap:{self.N}"
@@ -62,9 +62,12 @@ class Swap:
             raise ValueError(f"swap:{self.N} needs vectors (batch, n) with n > {self.N}, not shape {tuple(x.shape)}")
 
     def apply(self, x: Array, r: Array) -> Array:
-        """The vectors x (batch, n) with features 0 and r swapped."""
+        """The vectors x (batch, n) with features 0 and r swapped. ValueError as `check_input`, and unless r is a
+        position of 0..n-1 for each."""
         self.check_input(x)
-        xp = array_namespace(x)
+        xp, n = array_namespace(x), x.shape[1]
+        if tuple(r.shape) != (x.shape[0],) or bool(xp.any((r < 0) | (r >= n))):
+            raise ValueError(f"{x.shape[0]} vectors need as many positions of 0..{n - 1}, not {r}")
         here = xp.arange(x.shape[1], device=device(x))[None, :] == r[:, None]
         there = xp.sum(xp.where(here, x, xp.zeros_like(x)), axis=1)
         moved = xp.where(here, x[:, :1], x)

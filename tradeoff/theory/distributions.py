@@ -5,13 +5,14 @@ they determine y as well as one N(y alpha, 1) would. `BernoulliFeature` is D_B (
 `GaussianFeature` is D_G of Tramèr & Boneh 2019; they differ in the law of the strong feature x_0.
 """
 
-import operator
 from dataclasses import dataclass
 from math import isfinite, log, sqrt
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
+
+from tradeoff.checks import check_count
 
 Support = Any  # anything with support(w): (batch, n) -> (batch,), as the sets of tradeoff.perturbations
 
@@ -20,22 +21,12 @@ def _check_weak_features(dist) -> None:
     """alpha as a finite float > 0 and d as an int ≥ 1, or a ValueError."""
     if not (_is_number(dist.alpha) and isfinite(dist.alpha) and dist.alpha > 0):
         raise ValueError(f"alpha is {dist.alpha!r}, but the weak features need a finite signal alpha > 0")
-    object.__setattr__(dist, "d", _whole(dist.d, "d", "there must be a whole number of weak features ≥ 1"))
+    object.__setattr__(dist, "d", check_count(dist.d, "d"))
     object.__setattr__(dist, "alpha", float(dist.alpha))
 
 
 def _is_number(value) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _whole(value, name: str, remedy: str) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = 0
-    if whole < 1 or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}, but {remedy}")
-    return whole
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class BernoulliFeature:
         return self.alpha / sqrt(self.d)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """n independent draws: x (n, d+1) and y (n,) in {-1, +1}, both float64."""
+        """n ≥ 1 independent draws: x (n, d+1) and y (n,) in {-1, +1}, both float64; ValueError for fewer."""
         x, y = _sample_weak(self, n, rng)
         x[:, 0] = np.where(rng.random(len(y)) < self.p0, y, -y)
         return x, y
@@ -120,7 +111,7 @@ class GaussianFeature:
         return self.alpha / sqrt(self.d)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """n independent draws: x (n, d+1) and y (n,) in {-1, +1}, both float64."""
+        """n ≥ 1 independent draws: x (n, d+1) and y (n,) in {-1, +1}, both float64; ValueError for fewer."""
         x, y = _sample_weak(self, n, rng)
         x[:, 0] = y + x[:, 0] / self.alpha
         return x, y
@@ -143,7 +134,7 @@ class GaussianFeature:
 
 def _sample_weak(dist, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """x (n, d+1) with the weak features in place and standard normal noise in column 0, and the labels y (n,)."""
-    n = _whole(n, "n", "draw at least one example")
+    n = check_count(n, "n")
     y = rng.choice((-1.0, 1.0), size=n)
     x = rng.standard_normal((n, dist.d + 1))
     x[:, 1:] += dist.eta * y[:, None]

@@ -99,7 +99,7 @@ def flow_bounds(
     solve: Callable = _on_D_B
     default = 1 / 64
     if isinstance(dist, GaussianFeature):
-        solve, default = _on_D_G, 1 / 12 if sums.count < 3 else sums.count / 24
+        solve, default = _on_D_G, 1 / 12 if sums.count < 3 else min(sums.count / 24, COARSEST)
     step = default if step is None else step
     if not (isinstance(step, int | float | np.number) and 0 < step <= COARSEST):
         raise ValueError(f"step is {step!r}, but must be positive and at most {COARSEST} standard deviations")

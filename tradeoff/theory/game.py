@@ -43,7 +43,7 @@ from tradeoff.theory.program import one_set, several_sets, two_sets
 
 @dataclass(frozen=True)
 class GameValue:
-    """The least risk, and the thresholds of a classifier that has it.
+    """The least risk against an adversary, and the thresholds of a classifier that has it.
 
     On D_B thresholds[i] = ((M_+, M_-), (N_+, N_-)): adversary i makes the classifier err on label y = +1 (M) or -1 (N),
     where x_0 = y (first) or -y (second), exactly if yT is below it. One row for each set of "average", else one row in
@@ -51,11 +51,12 @@ class GameValue:
     if c is infinite. `classifier` turns either into a rule.
 
     >>> game_value(BernoulliFeature(alpha=2, d=100, p0=0.9), [Linf(0)])  # without noise: the Bayes risk
-    GameValue(value=0.01220..., thresholds=(((-0.5493..., 0.5493...), (-0.5493..., 0.5493...)),))
+    GameValue(value=0.01220..., thresholds=(((-0.5493..., 0.5493...), (-0.5493..., 0.5493...)),), adversary='average')
     """
 
     value: float
     thresholds: tuple
+    adversary: str = "average"
 
 
 def game_value(
@@ -115,7 +116,7 @@ def game_values(
         raise ValueError(f"{len(weights)} weights for {len(games)} games: give one sequence of weights for each game")
     asked = [checked(dist, sets, adversary, w) for sets, w in zip(games, weights, strict=True)]
     if isinstance(dist, GaussianFeature):
-        return [GameValue(*_half_plane(dist, sets, adversary)) for sets, _ in asked]
+        return [GameValue(*_half_plane(dist, sets, adversary), adversary) for sets, _ in asked]
     stay, flip = zip(*(sums(dist.d, sets, adversary) for sets, _ in asked), strict=True) if asked else ((), ())
     p0, alpha = dist.p0, dist.alpha
     solved = {}
@@ -129,7 +130,7 @@ def game_values(
             solved[k] = one_set(p0, alpha, float(G[0, 0]), float(flip[k][0, 0]))
         elif len(G) > 2:
             solved[k] = several_sets(p0, alpha, G, flip[k], asked[k][1])
-    return [GameValue(*solved[k]) for k in range(len(games))]
+    return [GameValue(*solved[k], adversary) for k in range(len(games))]
 
 
 def _half_plane(dist: GaussianFeature, sets: Sequence[Lp], adversary: str) -> tuple[float, tuple[float, float]]:
@@ -175,24 +176,27 @@ def checked(dist, sets, adversary: str, weights=None) -> tuple[tuple[Lp, ...], n
 
 
 def classifier(
-    dist: BernoulliFeature | GaussianFeature, sets: Sequence[Lp], game: GameValue, adversary: str = "average"
+    dist: BernoulliFeature | GaussianFeature, sets: Sequence[Lp], game: GameValue
 ) -> Callable[[float], float]:
-    """The threshold t(x_0) of the solved game: the classifier that answers +1 iff T > t(x_0), T = Σ x_i/√d.
+    """The threshold t(x_0) of the game solved for these: the classifier that answers +1 iff T > t(x_0), T = Σ x_i/√d.
 
     On D_B t(v) = min over i, s of M^i_s - hw_i(v - s): the highest that does what it promises for label +1.
 
-    Raises ValueError as `game_value` does.
+    Raises ValueError as `game_value` does, for any sets on D_G too, and for sets that do not fit the game.
 
     >>> D_B = BernoulliFeature(alpha=2, d=100, p0=0.9)
     >>> t = classifier(D_B, [Linf(0.2), L1(2)], game_value(D_B, [Linf(0.2), L1(2)]))
     >>> round(t(1.0), 3), round(t(-1.0), 3)
     (-0.867, 0.867)
     """
-    sets, _ = checked(dist, sets, adversary)
+    sets, _ = checked(dist, sets, game.adversary)
     if isinstance(dist, GaussianFeature):
         c, t = game.thresholds
         return lambda x_0: t - c * x_0 if x_0 else t
-    reaches = widths(dist.d, sets, adversary)
+    reaches = widths(dist.d, sets, game.adversary)
+    if len(reaches) != len(game.thresholds):
+        raise ValueError(f"the game has thresholds for {len(game.thresholds)} sets, but {len(reaches)} are given: give "
+                         "those that it was solved for")  # fmt: skip
 
     def threshold(x_0: float) -> float:
         levels = [
@@ -254,7 +258,7 @@ def exclusive(dist: BernoulliFeature | GaussianFeature, sets: Sequence[Lp], adve
     all i ≠ j then R_avg ≥ ½ (Theorem 1 and its dual norms are instances); if it lies in K ⊕ K, K = ∪ S_i, then
     R_max ≥ ½; and if μ lies in the convex hull of K then R_affine ≥ ½.
 
-    Raises ValueError as `game_value` does.
+    Raises ValueError as `game_value` does (but any sets on D_G are answered too).
 
     >>> D_B = BernoulliFeature(alpha=2, d=100, p0=0.9)
     >>> exclusive(D_B, [Linf(2 * D_B.eta), L1(2)]), exclusive(D_B, [Linf(D_B.eta), L1(2)])

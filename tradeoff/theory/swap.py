@@ -19,6 +19,7 @@ from math import exp, pi, sqrt
 import numpy as np
 from scipy.special import logsumexp, ndtr, softmax
 
+from tradeoff.checks import check_count
 from tradeoff.theory.distributions import GaussianFeature
 from tradeoff.theory.theorem import hoeffding
 
@@ -78,8 +79,7 @@ def chi_squared(dist: GaussianFeature) -> tuple[float, float, float]:
 
 def check_positions(dist: GaussianFeature, N: int) -> None:
     """ValueError unless N is a whole number of weak features, 1 ≤ N ≤ d."""
-    if not (isinstance(N, int | np.integer) and 1 <= N <= dist.d):
-        raise ValueError(f"N is {N!r}, but x_0 is swapped with one of 1 ≤ N ≤ d = {dist.d} weak features")
+    check_count(N, "N", most=dist.d)
 
 
 def explicit_bound(dist: GaussianFeature, N: int) -> float:
@@ -147,21 +147,29 @@ def risk_bound(dist: GaussianFeature, N: int) -> float:
 
 
 def simulated_total_variation(
-    dist: GaussianFeature, N: int, n: int, rng: np.random.Generator, failure: float = 1e-9
+    dist: GaussianFeature, N: int, n: int, rng: np.random.Generator, failure: float = 1e-9, tilt: float = 1.0
 ) -> tuple[float, float]:
-    """TV from n draws of the target, as E max(0, 1 - ratio), and the half-width of its interval (Hoeffding)."""
+    """TV from n draws of the target, as E max(0, 1 - ratio), and the half-width of its interval (Hoeffding).
+
+    For positions drawn with probability ∝ w(x_j)^tilt the ratio is w(z_0)^(tilt-1) Σv/Σw^tilt.
+    """
     check_positions(dist, N)
-    z = dist.eta + rng.standard_normal((n, N + 1))
-    z[:, 0] = -1 + (z[:, 0] - dist.eta) / dist.alpha
-    return float(np.mean(-np.expm1(np.minimum(log_likelihood_ratio(z, dist), 0)))), hoeffding(n, 1, failure)
+    total, batch = 0.0, 20_000
+    for start in range(0, n, batch):
+        z = dist.eta + rng.standard_normal((min(batch, n - start), N + 1))
+        z[:, 0] = -1 + (z[:, 0] - dist.eta) / dist.alpha
+        log_v, log_w = log_ratios(z, dist)
+        log_ratio = (tilt - 1) * log_w[:, 0] + logsumexp(log_v, axis=1) - logsumexp(tilt * log_w, axis=1)
+        total -= np.expm1(np.minimum(log_ratio, 0)).sum()
+    return float(total / n), hoeffding(n, 1, failure)
 
 
 def invariant_margins(x: np.ndarray, dist: GaussianFeature, eps: float = 0.0) -> np.ndarray:
     """The least Σ_k u_0(x_k + r_k) over |r_k| ≤ eps, for slots x (batch, N+1), where u_0 is u at η = 0; (batch,).
 
-    x ↦ sign Σ_k u_0(x_k) is the Bayes rule of the slots as an unordered set, which no swap changes. u_0 is odd, and for
-    x > 0 rises up to at most one maximum, where (α²-1)x = α² coth(α²x); so its least value over an interval is at an
-    end or at the mirror image of that maximum. Positive for label +1: robust. Pass y·x for a label y.
+    At η = 0, x ↦ sign Σ_k u_0(x_k) is the Bayes rule of the slots as an unordered set, which no swap changes. u_0 is
+    odd, and for x > 0 rises up to at most one maximum, where (α²-1)x = α² coth(α²x); so its least value over an
+    interval is at an end or at the mirror image of that maximum. Positive for label +1: robust. Pass y·x for a label y.
     """
     alpha2 = dist.alpha**2
 

@@ -72,7 +72,9 @@ class ThresholdRule:
         """
         for S in sets:
             if S.p not in (1, inf):
-                raise ValueError(f"{S} is in the way: the risk of a threshold rule is known under l1 and linf balls")
+                raise ValueError(
+                    f"{S}: the risk of a threshold rule is known under l1 and linf balls: give these alone"
+                )
         mirrored = tuple((-stop, -start, -last, -first) for start, stop, first, last in self.pieces)
         lost = dict.fromkeys((1, -1), -inf)
         for x_0, S in product(lost, sets):

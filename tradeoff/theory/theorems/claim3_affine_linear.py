@@ -43,7 +43,8 @@ class Score:
 
 
 def symbolic(bend: float = 0.0) -> Evidence:
-    """Each step of the proof in sympy, for all vectors, labels, β and exponents 1 < p < ∞."""
+    """Each step of the proof in sympy, for all vectors, labels, β and exponents 1 < p < ∞; that Hölder's inequality is
+    attained in three coordinates."""
     beta, x_w, x_v, b = sp.symbols("beta x_w x_v b", real=True)  # <w, x>, <v, x>
     A, B, C, D = sp.symbols("A B C D", real=True)  # <w, r_1>, <w, r_2>, <v, r_1>, <v, r_2> of any two noises
     bend = sp.nsimplify(bend)

@@ -15,12 +15,13 @@ positive density. The argument needs no more than w_0 ≠ w_1, N ≥ 2 and Σ_i 
 
 from functools import partial
 from itertools import product
-from math import pi, sqrt
+from math import inf, pi, sqrt
 
 import numpy as np
 import sympy as sp
 from scipy.special import erfc
 
+from tradeoff.checks import check_count, check_radius
 from tradeoff.perturbations import Affine, Linf, Swap
 from tradeoff.theory.distributions import GaussianFeature
 from tradeoff.theory.intervals import ball, normal_cdf
@@ -67,10 +68,15 @@ def risks(dist: GaussianFeature, w_0: float, eps: float, N: int) -> tuple[float,
     other d - N; the expectations are complex normal tails. Gauss–Legendre in t (inversion), m and x_0: the error is
     about 1e-8 for d ≥ 2N.
 
+    Raises ValueError unless w_0 > 1, eps ≥ 0 is finite and 1 ≤ N < d.
+
     >>> [round(risk, 4) for risk in risks(GaussianFeature(3, 784), w_0=10, eps=0.5 * 3 / 28, N=49)]
     [0.034, 0.1241]
     """
-    e, a = eps * (w_0 + dist.d), w_0 - 1
+    if not 1 < w_0 < inf:
+        raise ValueError(f"w_0 is {w_0!r}, but must be finite and above 1: a swap has to lower the score")
+    check_count(N, "N", most=dist.d - 1)
+    e, a = check_radius(eps, "radius eps") * (w_0 + dist.d), w_0 - 1
     one_type, mixtures = (_risk(dist, w_0, e, c, np.arange(1, N + 1) * c / (N * a)) for c in (0.0, e))
     return one_type, mixtures
 

@@ -19,8 +19,9 @@ from math import floor, inf
 import numpy as np
 import sympy as sp
 
+from tradeoff.checks import check_count, check_radius
 from tradeoff.perturbations import L1, Affine, Linf, Lp
-from tradeoff.perturbations.lp import check_radius, norm
+from tradeoff.perturbations.lp import norm
 from tradeoff.theory.intervals import ball, dual, exceeds, power
 from tradeoff.theory.theorem import Evidence, Theorem, proof
 
@@ -28,7 +29,7 @@ from tradeoff.theory.theorem import Evidence, Theorem, proof
 def hull_radius(p: float, eps_inf: float, eps_1: float, d: int) -> float:
     """The radius of the largest l_p ball in the convex hull of the l_inf ball eps_inf and the l_1 ball eps_1 in R^d.
 
-    Raises ValueError for radii that are not finite and ≥ 0, and for p < 1.
+    Raises ValueError for radii that are not finite and ≥ 0, for p < 1, and unless d is an integer ≥ 1.
 
     >>> round(hull_radius(2, 0.3, 10, 784), 4)  # MNIST, where the paper uses an l_2 radius of 2
     1.7379
@@ -36,9 +37,9 @@ def hull_radius(p: float, eps_inf: float, eps_1: float, d: int) -> float:
     (10.0, 0.3, 0.3)
     """
     eps_inf, eps_1 = check_radius(eps_inf, "radius eps_inf"), check_radius(eps_1, "radius eps_1")
+    q, d = Lp(p, eps_1).dual, check_count(d, "d")
     if eps_1 <= eps_inf:
         return eps_inf
-    q = Lp(p, eps_1).dual
     corner = _corner(eps_1 / eps_inf if eps_inf else inf, d)
     return eps_1 / float(norm(corner[None], q)[0])
 
@@ -49,20 +50,26 @@ def _corner(ratio: float, d: int) -> np.ndarray:
 
 
 def symbolic(extra: float = 0.0) -> Evidence:
-    """The steps of the proof in sympy, for every q > 1, number of ones k ≥ 1, 0 < δ < 1 and entries 0 < y < x."""
+    """The steps of the proof in sympy, for every q > 1, 0 < δ < 1, entries 0 < y < x, corners of up to three ones."""
     delta, s, margin, t, y, more, e_inf = sp.symbols("delta s margin t y more eps_inf", positive=True)
-    k = sp.Symbol("k", positive=True, integer=True)
-    q, e_1 = 1 + s, (k + delta) * e_inf  # ε_1/ε_∞ = k + δ
-    x, inside = y + more, {delta: 1 / (1 + margin)}
-    size = (k + delta**q) ** (1 / q)
-    radius = (1 + sp.nsimplify(extra)) * e_1 / size
+    q, x, inside = 1 + s, y + more, {delta: 1 / (1 + margin)}
+    corners = {k: [1] * k + [delta] for k in (1, 2, 3)}
+
+    def e_1(k):
+        return (k + delta) * e_inf  # ε_1/ε_∞ = k + δ
+
+    def radius(k):
+        return (1 + sp.nsimplify(extra)) * e_1(k) / (k + delta**q) ** (1 / q)
+
+    def q_norm(w):
+        return sum(v**q for v in w) ** (1 / q)
+
     return proof(
         {
             "1/p + 1/q = 1 for q = 1 + s and p = 1 + 1/s": sp.simplify(1 / q + 1 / (1 + 1 / s) - 1) == 0,
-            "‖w‖_1 ≤ a where max(ε_1 ‖w‖_∞, ε_∞ ‖w‖_1) = ε_1, and the corner attains it": sp.simplify(
-                e_1 / e_inf - (k * 1 + delta)
+            "at the corner ε_∞ ‖w‖_1 = ε_1 = ε_1 ‖w‖_∞": all(
+                sp.simplify(e_inf * sum(w) - e_1(k)) == 0 for k, w in corners.items()
             )
-            == 0
             and sp.simplify((1 - delta).subs(inside)).is_positive,
             "w^q is convex": sp.simplify(sp.diff(t**q, t, 2)).is_positive,
             "weight moved from y to x > y adds to Σ w_i^q at the rate q (x^s - y^s)": sp.simplify(
@@ -70,8 +77,9 @@ def symbolic(extra: float = 0.0) -> Evidence:
             )
             == 0,
             "which is positive": sp.diff(x**s, more).is_positive and (x**s - y**s).subs(more, 0) == 0,
-            "at the corner Σ w_i^q = k + δ^q": sp.simplify(k * 1**q + delta**q - size**q) == 0,
-            "where the ball reaches ε_1, as far as C": sp.simplify(radius * size - e_1) == 0,
+            "there the ball reaches ε_1, as far as C": all(
+                sp.simplify(radius(k) * q_norm(w) - e_inf * sum(w)) == 0 for k, w in corners.items()
+            ),
         }
     )
 

@@ -88,11 +88,11 @@ def numeric(radius: float = 2.0) -> Evidence:
             to_T = np.r_[0.0, np.full(d, 1 / sqrt(d))][None]
             cost = np.array([2 * dist.alpha / Lp(S.p, 1).support(to_T)[0] for S in sets])
             rate = d ** (float(1 / p) - 0.5)
-            agree &= np.allclose(cost, [2 * dist.alpha * rate, 2 * dist.alpha / rate], rtol=1e-9)
+            agree &= np.allclose(cost, [2 * dist.alpha * rate, 2 * dist.alpha / rate], rtol=1e-9, atol=0)
             agree &= last is None or bool(cost[0] > last[0] and cost[1] < last[1])
             shifts = [radius * 1 / rate, radius * dist.alpha]  # of T, by S_p and by S_q
-            agree &= np.allclose(risks[:, 0], ndtr(np.array(shifts) - dist.alpha), rtol=1e-9)
-            agree &= np.allclose(risks[:, -1], [1.0 if S.eps >= 1 else 0.1 for S in sets], rtol=1e-9)
+            agree &= np.allclose(risks[:, 0], ndtr(np.array(shifts) - dist.alpha), rtol=1e-9, atol=0)
+            agree &= np.allclose(risks[:, -1], [1.0 if S.eps >= 1 else 0.1 for S in sets], rtol=1e-9, atol=0)
             last = cost
         costs[p] = last
     return Evidence(
