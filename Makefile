@@ -34,4 +34,4 @@ site: .venv/site  ## the site, into out/site; SITE_NOTEBOOKS=off leaves out what
 	touch $@
 
 clean:  ## everything that the other targets made, but for paper_figures
-	rm -rf .venv out docs/generated
+	rm -rf .venv out docs/generated *.egg-info

@@ -24,7 +24,6 @@ and --clock process, the time of the processor, which leaves out that of others 
 import argparse
 import multiprocessing
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -34,13 +33,14 @@ from statistics import median
 
 import numpy as np
 import torch
+from script import end, parse, said, whole
 from torch.nn.functional import cross_entropy
 
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack
 from tradeoff.attacks.ascent import look
 from tradeoff.data import load
 from tradeoff.experiments import EXPERIMENTS, train
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import write_json
 from tradeoff.memory import keep_memory
 from tradeoff.models import MODELS, build
 from tradeoff.perturbations import L1, L2, Linf
@@ -58,7 +58,7 @@ def gradients(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
         torch.autograd.grad(cross_entropy(model(point), y, reduction="sum"), point)
 
 
-def forwards(model, x: torch.Tensor, y: torch.Tensor, count: int) -> None:
+def forwards(model, x: torch.Tensor, count: int) -> None:
     """`count` times the logits."""
     with torch.no_grad():
         for _ in range(count):
@@ -104,7 +104,7 @@ def measure_passes(model, x: torch.Tensor, y: torch.Tensor, steps: int, repetiti
         jobs[name] = run(attack, model, x, y)
         end = jobs[name](0)
         jobs[f"back {name}"] = lambda _, end=end: gradients(model, end, y, steps)
-    jobs["forth"] = lambda _: forwards(model, end, y, steps)
+    jobs["forth"] = lambda _: forwards(model, end, steps)
     times = take_turns(jobs, repetitions, clock)
     yardsticks = {  # what is measured: the attack, passes for each step back and forth, and forth only, and the limit
         "PGD linf": ("PGD linf", 1, 0, 1.08),
@@ -198,16 +198,13 @@ def growth_line(name: str, row: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="small_cnn", choices=MODELS)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds digits-natural, or will")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("out/runs"), help="holds digits-natural, or will")
+    parser.add_argument("--steps", type=whole, default=100)
+    parser.add_argument("--batch", type=whole, default=100)
+    parser.add_argument("--repetitions", type=whole, default=7)
+    parser.add_argument("--threads", type=whole, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
-    options = parser.parse_args()
-    if options.json:
-        make_folder(Path(options.json).parent)
+    options = parse(parser)
     torch.set_num_threads(options.threads)
     keep_memory()
     digits = load("digits", "test").first(options.batch)
@@ -236,10 +233,9 @@ def main() -> None:
 
     if options.json:
         about = provenance(data=digits.source, seed=0)
-        options = {name: str(value) for name, value in vars(options).items() if name != "json"}
         found = {"passes": passes, "dropping": dropping, "growth": growth}
-        write_json(parser.parse_args().json, {"how": options, **found, "provenance": about})
+        write_json(options.json, {"how": said(options), **found, "provenance": about})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

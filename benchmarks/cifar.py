@@ -19,23 +19,22 @@ are CIFAR-10's test images where TRADEOFF_DATA has them, else noise, which costs
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from functools import cache, partial
 from math import ceil
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from attacks import CLOCKS, fit, forwards, gradients, growth_line, ratio_line, run, spread, take_turns
+from script import end, parse, said, whole
 from torch import nn
 
 from tradeoff import training
 from tradeoff.attacks import PGD, AffineAttack, GridSearch, RandomSearch
 from tradeoff.data import Images, load
 from tradeoff.experiments import EXPERIMENTS, Experiment
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import write_json
 from tradeoff.memory import keep_memory
 from tradeoff.models import build, preact_resnet
 from tradeoff.perturbations import PRESETS, Linf
@@ -76,7 +75,7 @@ def measure_passes(x: torch.Tensor, y: torch.Tensor, tries: int, steps: int, rep
 
         def bare(_, back=back, forth=forth):
             gradients(model, x, y, back)
-            forwards(model, x, y, forth)
+            forwards(model, x, forth)
 
         times = take_turns({"bare": bare, "attack": run(attack, model, x, y)}, repetitions, clock)
         rows[name] = spread(times["attack"] / times["bare"], seconds=float(median(times["attack"])), limit=LIMIT)
@@ -162,16 +161,13 @@ def measure_growth(steps: int, repetitions: int, clock) -> dict[str, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=10, help="moves of a search (10)")
-    parser.add_argument("--steps", type=int, default=10, help="of the mixtures' PGD, and of training (10)")
-    parser.add_argument("--batch", type=int, default=100, help="images that are attacked (100)")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tries", type=whole, default=10, help="moves of a search (10)")
+    parser.add_argument("--steps", type=whole, default=10, help="of the mixtures' PGD, and of training (10)")
+    parser.add_argument("--batch", type=whole, default=100, help="images that are attacked (100)")
+    parser.add_argument("--repetitions", type=whole, default=5)
+    parser.add_argument("--threads", type=whole, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
-    options = parser.parse_args()
-    if options.json:
-        make_folder(Path(options.json).parent)
+    options = parse(parser)
     torch.set_num_threads(options.threads)
     keep_memory()
     clock, few = CLOCKS[options.clock], images(options.batch)
@@ -196,10 +192,10 @@ def main() -> None:
         print(growth_line(name, row))
 
     if options.json:
-        how = {name: str(value) for name, value in vars(options).items() if name != "json"}
+        how = said(options)
         found = {"passes": passes, "crops": crops, "epochs": epochs, "growth": growth}
         write_json(options.json, {"how": how, **found, "provenance": provenance(data=few.source, seed=0)})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

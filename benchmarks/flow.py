@@ -8,11 +8,11 @@ logarithms. Medians over the repetitions; the memory is the most that the proces
 """
 
 import argparse
-import resource
 import time
 from statistics import median
 
 import numpy as np
+from script import end, peak_memory, whole
 
 from tradeoff import L1, L2, BernoulliFeature, GaussianFeature, Linf
 from tradeoff.theory.flow import flow_bounds
@@ -66,11 +66,11 @@ def measured(case, step, repetitions: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="runs of every case (default: 3)")
+    parser.add_argument("--repetitions", type=whole, default=3, metavar="N", help="runs of every case (default: 3)")
     repetitions = parser.parse_args().repetitions
     for name, case in CASES.items():
         seconds, width = measured(case, None, repetitions)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = peak_memory() / 2**10
         print(f"{name:26} {seconds:7.2f} s   width {width:.1e}   peak memory {peak:.2f} GiB", flush=True)
     for name, steps in STEPS.items():
         seconds, widths = np.transpose([measured(CASES[name], step, repetitions) for step in steps])
@@ -79,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

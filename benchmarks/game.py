@@ -12,6 +12,7 @@ import time
 from statistics import median
 
 import numpy as np
+from script import end, whole
 
 from tradeoff import L1, L2, BernoulliFeature, Linf, Lp, game_value, game_values
 
@@ -41,7 +42,7 @@ def milliseconds(case) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="runs of every case (default: 5)")
+    parser.add_argument("--repetitions", type=whole, default=5, metavar="N", help="runs of every case (default: 5)")
     repetitions = parser.parse_args().repetitions
     milliseconds(CASES["average, linf and l1"])  # fills caches
     rounds = [{name: milliseconds(case) for name, case in CASES.items()} for _ in range(repetitions)]
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -9,14 +9,15 @@ process so far. Ratios can be compared between machines of one BLAS and one numb
 """
 
 import argparse
-import resource
-import sys
 import time
 from statistics import median
+
+from script import end, peak_memory, whole
 
 from tradeoff.conflicts import find_conflicts
 from tradeoff.data import load
 from tradeoff.limits import DEFAULTS
+from tradeoff.names import lookup
 from tradeoff.perturbations import parse
 
 
@@ -29,12 +30,12 @@ def seconds(function, *arguments) -> tuple[float, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="data set (default: digits, the training split)")
-    parser.add_argument("--n", type=int, default=2000, help="examples (default: 2000)")
+    parser.add_argument("--n", type=whole, default=2000, help="examples (default: 2000)")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 1.2, 1.4], metavar="C", help="largest scales")
-    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="runs of every case (default: 3)")
+    parser.add_argument("--repetitions", type=whole, default=3, metavar="N", help="runs of every case (default: 3)")
     options = parser.parse_args()
     images = load(options.data).first(options.n)
-    x, sets = images.x.reshape(len(images), -1).astype(float), parse(DEFAULTS[options.data][0])
+    x, sets = images.x.reshape(len(images), -1).astype(float), parse(lookup(DEFAULTS, options.data, "data set")[0])
     million = len(x) * (len(x) - 1) / 2e6
     x @ x.T  # the first product starts the threads of BLAS
     times, found = {scale: [] for scale in options.scales}, {}
@@ -43,9 +44,8 @@ def main() -> None:
         for scale in options.scales:
             spent, found[scale] = seconds(find_conflicts, x, images.y, sets, scale)
             times[scale].append((spent, spent / bare))
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a MiB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(f"{images.source}, {len(x):,} examples, {sets}: product {1e3 * bare:.0f} ms, peak memory {peak:.0f} MiB")
+    print(f"{images.source}, {len(x):,} examples, {sets}: product {1e3 * bare:.0f} ms, peak memory "
+          f"{peak_memory():.0f} MiB")  # fmt: skip
     for scale, pairs in times.items():
         spent, ratios = zip(*pairs, strict=True)
         print(f"scale {scale:<5g} {len(found[scale].i):9,} conflicts {median(spent) / million:7.3f} s per million pairs"
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

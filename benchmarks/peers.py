@@ -1,6 +1,6 @@
 """Our attacks against those of other libraries: the same models, digits, radii and numbers of gradient steps.
 
-    python benchmarks/peers.py [--runs DIR] [--n 500] [--steps 100] [--models natural linf max msd] [--out FILE]
+    python benchmarks/peers.py [--runs DIR] [--n 500] [--steps 100] [--models natural linf max msd] [--json FILE]
 
 Models are DIR/mnist-NAME/weights.safetensors, small CNNs trained on all of MNIST (a missing one is skipped, as is an
 attack of ours or of a peer that is not there). Every cell is one attack on one model, run from three seeds, from six
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from script import end, whole
 from torch import nn
 
 import tradeoff.attacks
@@ -175,17 +176,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", default="out-full/runs", metavar="DIR", help="folder of trained models")
     parser.add_argument("--models", nargs="+", default=["natural", "linf", "max", "msd"], metavar="NAME")
-    parser.add_argument("--n", type=int, default=500, help="test digits (default: the first 500)")
-    parser.add_argument("--steps", type=int, default=100, help="gradient steps (default: 100)")
-    parser.add_argument("--out", default=str(RESULTS), metavar="FILE")
+    parser.add_argument("--n", type=whole, default=500, help="test digits (default: the first 500)")
+    parser.add_argument("--steps", type=whole, default=100, help="gradient steps (default: 100)")
+    parser.add_argument("--json", default=str(RESULTS), metavar="FILE", help="what is measured, and gone on from")
     parser.add_argument("--again", nargs="*", default=[], metavar="WHO", help="measure anew: ours, foolbox, art, …")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    out = Path(options.out)
+    out = Path(options.json)
     make_folder(out.parent)
     digits = load("mnist", "test").first(options.n)
     how = {"n": options.n, "steps": options.steps, "sets": [str(S) for S in SETS], "seeds": SEEDS, "chunk": CHUNK}
@@ -193,7 +194,7 @@ def main() -> int:
     if out.exists():
         there = read_json(out)
         if there["how"] != how:
-            raise ValueError(f"{out} was measured otherwise ({there['how']}): --out keeps both, or delete it")
+            raise ValueError(f"{out} was measured otherwise ({there['how']}): --json FILE keeps both, or delete it")
         result["cells"] = {
             model: {name: record for name, record in records.items() if record["who"] not in options.again}
             for model, records in there["cells"].items()
@@ -220,18 +221,8 @@ def main() -> int:
             runs.append(measure(models[model], attack, x, y, seed, name))
             result["provenance"] = provenance(seed=list(range(max(SEEDS.values()))), peers=versions())
             write_json(out, result)
-    result["cells"] = {model: result["cells"][model] for model in ("natural", "linf", "max", "msd")
-                       if model in result["cells"]}  # fmt: skip
     show(result["cells"], options.n)
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on where this one was", file=sys.stderr)
-        sys.exit(130)
+    end(main)

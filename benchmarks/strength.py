@@ -1,7 +1,7 @@
 """How near a suite comes to everything together, and at what cost.
 
     python benchmarks/strength.py --runs tradeoff/results/networks [--models natural linf max msd] [--suite strong]
-        [--n 500] [--out FILE]
+        [--n 500] [--json FILE]
     python benchmarks/strength.py --runs tradeoff/results/runs --models dead-zone --suite dead-zone --n 200
 
 For every model (RUNS/mnist-NAME/weights.safetensors), the first N test images of MNIST, linf 0.3, l2 2 and l1 10: the
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from script import end, parse, whole
 
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, CoordinateBeam, Softened, Square, StraightThrough
 from tradeoff.attacks.external import paper_peers
@@ -32,6 +33,7 @@ from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS
 from tradeoff.files import make_folder, write_json
 from tradeoff.models import build
+from tradeoff.names import lookup
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import L1, L2, Linf, Union
 from tradeoff.provenance import provenance
@@ -49,16 +51,16 @@ def all_else(name: str) -> dict:
         attacks |= {f"plain {S}": plain, f"soft plain {S}": Softened(plain)}
         for loss, radii, targets in product(("ce", "margin", "dlr"), ((1,), (3, 2, 1)), (0, 9)):
             climber = APGD(S, 100, loss=loss, radii=radii, targets=targets, restarts=1 if targets else 5)
-            name = f"APGD-{loss} {len(radii)} radii {targets or 'no'} targets {S}"
-            attacks |= {name: climber, f"soft {name}": Softened(climber)}
-            attacks |= {f"straight {name}": StraightThrough(climber)} if clamped else {}
+            climb = f"APGD-{loss} {len(radii)} radii {targets or 'no'} targets {S}"
+            attacks |= {climb: climber, f"soft {climb}": Softened(climber)}
+            attacks |= {f"straight {climb}": StraightThrough(climber)} if clamped else {}
         attacks[f"many queries {S}"] = Square(S, 5000)
         if S.p < np.inf:
             attacks[f"wide beams {S}"] = CoordinateBeam(S, width=32, candidates=32, restarts=2)
         if find_spec("foolbox"):
-            for name, peer in paper_peers(S).items():
-                walks = clamped and name.startswith(("Pointwise", "Brendel"))
-                for again in [name, *(f"{name} {k}" for k in range(2, 6) if walks)]:  # draws are keyed by the name
+            for called, peer in paper_peers(S).items():
+                walks = clamped and called.startswith(("Pointwise", "Brendel"))
+                for again in [called, *(f"{called} {k}" for k in range(2, 6) if walks)]:  # draws are keyed by the name
                     attacks[f"{again} {S}"] = peer
                     attacks |= {f"straight {again} {S}": StraightThrough(peer)} if clamped else {}
     steepest = MSD(SETS.sets, 100, restarts=5)
@@ -79,15 +81,14 @@ def main() -> None:
     parser.add_argument("--runs", required=True, metavar="DIR", help="folder of trained models, as experiments make it")
     parser.add_argument("--models", nargs="+", default=["natural", "linf", "max", "msd"], metavar="NAME")
     parser.add_argument("--suite", default="strong", help="of tradeoff.attacks.suites (default: strong)")
-    parser.add_argument("--n", type=int, default=500, help="test examples (default: 500)")
+    parser.add_argument("--n", type=whole, default=500, help="test examples (default: 500)")
     parser.add_argument("--work", default="out/strength", metavar="DIR", help="folder of finished cells")
-    parser.add_argument("--out", metavar="FILE", help="also write the results to FILE, as JSON")
-    options = parser.parse_args()
+    options = parse(parser)
     torch.set_num_threads(1)
     data, rows = load("mnist", "test").first(options.n), {}
     for name in options.models:
         record = read(f"mnist-{name}", Path(options.runs))
-        model = build(EXPERIMENTS[record.name].model, 0)
+        model = build(lookup(EXPERIMENTS, record.name, "experiment").model, 0)
         load_weights(record.folder / "weights.safetensors", model)
 
         def run(label, attacks, x, y, name=name, model=model):
@@ -100,7 +101,7 @@ def main() -> None:
             strong = first(there, options.n)
         else:
             strong = run(options.suite, suite(options.suite, SETS), data.x, data.y)
-        gains, row = strong.gains(), {name: strong.accuracy(name) for name in (*strong.set_names,)}
+        gains, row = strong.gains(), {name: strong.accuracy(name) for name in strong.set_names}
         row |= {"clean": strong.accuracy(), "union": strong.union(), "passes": sum(gain.passes for gain in gains)}
         standing = strong.standing(*strong.set_names)
         rest = run("rest", all_else(options.suite), data.x[standing], data.y[standing]) if standing.any() else None
@@ -115,10 +116,10 @@ def main() -> None:
                   f"{gain.passes:6.1f} passes")  # fmt: skip
         for gain in added:
             print(f"  + {gain.attack:48} of the union {gain.union:4}")
-    if options.out:
+    if options.json:
         about = provenance(data=f"first {options.n} test examples of {data.source}", seed=0)
-        write_json(options.out, {"sets": str(SETS), "models": rows, "provenance": about})
+        write_json(options.json, {"sets": str(SETS), "models": rows, "provenance": about})
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

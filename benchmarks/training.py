@@ -30,7 +30,6 @@ import argparse
 import multiprocessing
 import os
 import re
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -45,13 +44,14 @@ import torch
 from attacks import CLOCKS, forwards, gradients, growth_line, ratio_line, spread, take_turns
 from attacks import fit as line
 from scipy.stats import t
+from script import end, parse, said, whole
 from torch.nn.functional import cross_entropy
 
 from tradeoff.attacks.suites import suite
 from tradeoff.data import Images, load
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS, train
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import write_json
 from tradeoff.memory import keep_memory
 from tradeoff.models import MODELS, build
 from tradeoff.provenance import provenance
@@ -105,7 +105,7 @@ def measure_strategies(names, model: str, images: Images, batch: int, repetition
                 steps(network, x, y, trained)
                 network.eval()
                 gradients(network, x, y, climbed)
-                forwards(network, x, y, looked)
+                forwards(network, x, looked)
 
         jobs = {epochs: training(name, model, images, batch, epochs) for epochs in (1, 1 + more)}
         times = take_turns({"bare": bare, **jobs}, repetitions, clock)
@@ -195,21 +195,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="small_cnn", choices=MODELS)
     parser.add_argument("--strategies", nargs="*", default=NAMES, choices=NAMES)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--images", type=int, default=10_000, help="to load batches from")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=whole, default=10)
+    parser.add_argument("--batch", type=whole, default=100)
+    parser.add_argument("--repetitions", type=whole, default=7)
+    parser.add_argument("--images", type=whole, default=10_000, help="to load batches from")
+    parser.add_argument("--threads", type=whole, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--accuracy", type=int, default=0, metavar="SEEDS", help="also train digits-linf whole")
     parser.add_argument("--return-memory", action="store_true", help="leave the C library as it is")
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers, with their provenance")
-    options = parser.parse_args()
+    options = parse(parser)
     if options.accuracy not in (0, *range(2, 1000)):
         parser.error(f"--accuracy is {options.accuracy}, but chance shows in two seeds at least (0: not measured)")
-    if options.json:
-        make_folder(Path(options.json).parent)
     torch.set_num_threads(options.threads)
     if not options.return_memory:
         keep_memory()
@@ -243,11 +240,10 @@ def main() -> None:
 
     if options.json:
         about = provenance(data=digits.source, seed=0)
-        options = {name: str(value) for name, value in vars(options).items() if name != "json"}
         found = {"strategies": strategies, "loading": loading, "memory": memory, "computing": computing,
                  "accuracy": accuracy}  # fmt: skip
-        write_json(parser.parse_args().json, {"how": options, **found, "provenance": about})
+        write_json(options.json, {"how": said(options), **found, "provenance": about})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib import pyplot as plt
+from scipy.ndimage import uniform_filter
 
 from tradeoff.figures import figure_module
 from tradeoff.figures.style import PAGE, paper_style
@@ -20,9 +21,18 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 # Made of committed outcomes and logs alone, within seconds.
 READ = ("mnist_table", "mnist_epochs", "cost", "peers", "mixture_bars", "affine_beta", "transfer", "record",
         "dead_zone")  # fmt: skip
-APART = 0.02  # of a picture's range, in the mean: fonts are rendered a little otherwise by other versions
+APART = 0.05  # of a picture's range: above what other rendering of fonts does, below a tenth off all numbers
 
 figures = pytest.mark.parametrize("name", NAMES)
+
+
+def apart(one: np.ndarray, other: np.ndarray, blur: int = 25, tile: int = 48) -> float:
+    """The largest difference of two pictures, of means over tiles after a blur: edges of letters even out, a curve that
+    lies elsewhere does not."""
+    gap = abs(uniform_filter(one, (blur, blur, 0)) - uniform_filter(other, (blur, blur, 0))).mean(axis=2)
+    height, width = (n // tile for n in gap.shape)
+    tiles = gap[: height * tile, : width * tile].reshape(height, tile, width, tile)
+    return float(tiles.mean(axis=(1, 3)).max())
 
 
 def redrawn(name: str, numbers) -> np.ndarray:
@@ -62,14 +72,15 @@ def test_the_picture_is_that_of_the_numbers(name):
     committed = image.imread(FOLDER / f"{name}.png")[..., :3]
     drawn = redrawn(name, read_json(FOLDER / f"{name}.json")["numbers"])
     assert drawn.shape == committed.shape
-    assert abs(drawn - committed).mean() < APART
+    assert apart(drawn, committed) < APART
 
 
-def test_another_picture_is_told_apart():
-    """A curve that lies elsewhere is more than fonts can do."""
-    numbers = read_json(FOLDER / "mixture_bars.json")["numbers"]
-    halved = json.loads(json.dumps(numbers), parse_float=lambda text: float(text) / 2)
-    assert abs(redrawn("mixture_bars", halved) - redrawn("mixture_bars", numbers)).mean() > APART
+@pytest.mark.parametrize("name", ["affine_strip", "mixture_bars", "record", "thm1_radii"])
+def test_another_picture_is_told_apart(name):
+    """A tenth off all numbers is more than fonts can do."""
+    numbers = read_json(FOLDER / f"{name}.json")["numbers"]
+    less = json.loads(json.dumps(numbers), parse_float=lambda text: 0.9 * float(text))
+    assert apart(redrawn(name, less), redrawn(name, numbers)) > APART
 
 
 @figures

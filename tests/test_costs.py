@@ -24,14 +24,14 @@ def test_costs_are_those_of_logs_and_cells(tmp_path, capsys):
         build("small_cnn", 0), attacks, digits.x, digits.y, rng, chunk=10, run=tmp_path / "a" / "few-25"
     )
     trained, evaluated = measured(tmp_path)
-    assert trained == Cost("train a", 4.5, 450)
+    assert trained == Cost("train a", 4.5, 225)
     assert evaluated.job == "evaluate a/few-25"
-    assert evaluated.passes == sum(sum(passes.values()) for passes in outcomes.about["passes"].values())
+    assert evaluated.passes == sum(sum(passes.values()) for passes in outcomes.about["passes"].values()) / 2
     assert evaluated.seconds == pytest.approx(sum(outcomes.about["seconds"].values()), abs=0.01)
 
-    assert main([str(tmp_path), "--jobs", "5", "--workers", "2"]) == 0
+    assert main(["--runs", str(tmp_path), "--jobs", "5", "--workers", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["train", "a", "4", "0.00", "100"]
+    assert lines[1].split() == ["train", "a", "4", "0.00", "50"]
     expected = makespan([4.5, evaluated.seconds] * 2 + [4.5], 2)
     assert f"{expected / 60:.0f} minutes on 2 such workers" in lines[-1]
 
@@ -47,9 +47,9 @@ def test_makespan_against_every_schedule():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["nowhere"], "no log.jsonl and no cells.jsonl below nowhere"),
-    (["nowhere", "--jobs", "0"], "jobs is 0"),
-    (["nowhere", "--workers", "0"], "workers is 0"),
+    (["--runs", "nowhere"], "no log.jsonl and no cells.jsonl below nowhere"),
+    (["--runs", "nowhere", "--jobs", "0"], "--jobs is 0"),
+    (["--runs", "nowhere", "--workers", "0"], "--workers is 0"),
 ])  # fmt: skip
 def test_wrong_requests(arguments, message, capsys):
     assert main(arguments) == 2

@@ -13,13 +13,14 @@ from tradeoff.attacks import APGD, MSD, PGD, SLIDE, CoordinateBeam, Flips, Spars
 from tradeoff.attacks.ascent import look
 from tradeoff.attacks.flips import flipped
 from tradeoff.attacks.losses import margin
+from tradeoff.attacks.scaled import scaled
 from tradeoff.attacks.straight_through import straight_through
 from tradeoff.data import load
 from tradeoff.figures import dead_zone, record
 from tradeoff.models import MODELS, DeadZone, build
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
-from tradeoff.training import _scaled, fit
+from tradeoff.training import fit
 
 SEEN = (0.3, 0.7)
 BALLS = [L1(1.7), L1(0.5), L2(1.1), L2(0.6), Lp(1.5, 1.3)]
@@ -316,8 +317,8 @@ def test_training_on_flips_resists_them(digits):
 
 
 def test_training_grows_the_sets_of_both():
-    assert _scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
-    assert _scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
+    assert scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
+    assert scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
 
 
 # ---- bad input

@@ -12,7 +12,7 @@ import toys
 from torch import nn
 
 from tradeoff.attacks import StraightThrough, external
-from tradeoff.attacks.external import ROUNDING, Library, Peer, paper_peers, settle
+from tradeoff.attacks.external import ROUNDING, Library, Peer, held, paper_peers
 from tradeoff.figures.peers import pair_up
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, Union
 
@@ -114,7 +114,7 @@ def test_settle_never_leaves_the_set(S, dtype):
     sizes = torch.from_numpy(1 + rng(1).uniform(-1, 2, (200, 1)) * ROUNDING)
     r = sizes * S.argmax(torch.from_numpy(rng(2).normal(size=x.shape)))
     for box in (None, (0.0, 1.0)):
-        points, gauge = settle(S, x, r, box)
+        points, gauge = held(S, x, r, box)
         assert points.dtype == dtype and S.contains(points.double() - x.double()).all()
         assert box is None or (points.min() >= 0 and points.max() <= 1)
         assert torch.equal(points[gauge > 1 + ROUNDING], x[gauge > 1 + ROUNDING])

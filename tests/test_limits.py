@@ -526,7 +526,7 @@ def run(*arguments, capsys):
 
 def test_the_command_prints_and_writes(tmp_path, capsys):
     out = tmp_path / "new" / "limits.json"
-    asked = ("--data", "digits", "--split", "test", "--n", 60, "--scales", "1,1.4", "--out", out)
+    asked = ("--data", "digits", "--split", "test", "--n", 60, "--scales", "1,1.4", "--json", out)
     status, text, _ = run(*asked, capsys=capsys)
     assert status == 0
     result = json.loads(out.read_text())
@@ -568,7 +568,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
         (["--scales", "nan"], "must be finite and positive"),
         (["--n", "0"], "cannot take the first 0"),
         (["--n", "1"], "at least two classes"),
-        (["--out", "."], "is a folder: name a file in it"),
+        (["--json", "."], "is a folder: name a file in it"),
         (["--run", "/proc/nowhere"], "cannot write to the folder"),
     ],
 )
@@ -591,7 +591,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path, capsys, monkeypatch)
 
 @pytest.mark.slow
 def test_the_module_is_a_command(tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "tradeoff.limits", "--n", "40", "--out", "a.json"]
+    command = [sys.executable, "-W", "error", "-m", "tradeoff.limits", "--n", "40", "--json", "a.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     about = json.loads((tmp_path / "a.json").read_text())["provenance"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tradeoff.attacks.external import ROUNDING, Peer, settle
+from tradeoff.attacks.external import ROUNDING, Peer, held
 from tradeoff.figures.projection_bug import off_by_one, slide
 from tradeoff.perturbations import L1
 from tradeoff.perturbations.lp import norm
@@ -128,7 +128,7 @@ def test_foolbox_sparse_l1_descent_leaves_its_ball_and_is_caught():
     points = attack.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, y, epsilon=S.eps)
     gauge = S.gauge(points.double() - x.double())
     assert 1.001 < gauge.max() < 1.05
-    kept, measured = settle(S, x, points - x, (0.0, 1.0))
+    kept, measured = held(S, x, points - x, (0.0, 1.0))
     assert torch.equal(measured, gauge) or (measured - gauge).abs().max() < 1e-6
     out = gauge > 1 + ROUNDING
     assert out.double().mean() > 0.5 and torch.equal(kept[out], x[out])

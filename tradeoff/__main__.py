@@ -17,7 +17,7 @@ COMMANDS = {
     "evaluate": ("report", "attack your own model and report what it holds"),
     "limits": ("limits", "the error that no classifier avoids on real data"),
     "comparison": ("comparison", "the paper's tables beside ours"),
-    "claims": ("claims", "the paper's claims on MNIST, tested"),
+    "claims": ("claims", "the paper's claims, tested"),
     "transfer": ("transfer", "what robustness to one noise is worth against others"),
     "costs": ("costs", "what trainings and evaluations have cost"),
 }

@@ -15,7 +15,7 @@ from tradeoff.checks import check_count
 from tradeoff.command import epilog
 from tradeoff.data import load
 from tradeoff.engines import ENGINES, Ended, Engine, Local, Ray, missing, run
-from tradeoff.experiments import EXPERIMENTS, Evaluation, Training, jobs_of, longest_first
+from tradeoff.experiments import EXPERIMENTS, Evaluation, Training, jobs_of, longest_first, with_starts
 from tradeoff.files import make_folder, write_json
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
@@ -120,7 +120,7 @@ def _jobs(names: list[str], options) -> list[Training | Evaluation]:
     """The jobs of the experiments, known to be possible: ValueError or OSError otherwise."""
     check_alone("python -m tradeoff.experiments")
     lookup(ENGINES, options.engine, "engine")
-    for value, flag in ((options.workers, "workers"), (options.n, "n")):
+    for value, flag in ((options.workers, "--workers"), (options.n, "--n")):
         if value is not None:
             check_count(value, flag)
     cluster = options.engine == "ray"
@@ -178,18 +178,26 @@ def _alone_in(runs: Path) -> Iterator[None]:
 
 
 def _make(jobs: list[Training | Evaluation], options) -> int:
-    todo = longest_first(jobs if options.force else missing(jobs))
+    again = {job.title for job in jobs} if options.force else set()
+    jobs = with_starts(jobs)
+    lacking = missing(jobs)
+    todo = longest_first(job for job in jobs if job.title in again or job in lacking)
     ended: dict[str, Ended] = {}
     with _engine(options, len(todo)) if todo else nullcontext() as engine:
-        for job in todo if options.force else ():
-            job.forget()
+        for job in todo:
+            if job.title in again:
+                job.forget()
         _say(f"{len(todo)} jobs to do, {len(jobs) - len(todo)} done before")
         try:
-            for end in run(todo, engine):
-                ended[end.job.title] = end
-                _say(f"[{len(ended)}/{len(todo)}] {end.job.title}: {_state(end)}")
-        finally:
-            _report(jobs, {job.title for job in todo}, ended, options)
+            try:
+                for end in run(todo, engine):
+                    ended[end.job.title] = end
+                    _say(f"[{len(ended)}/{len(todo)}] {end.job.title}: {_state(end)}")
+            finally:
+                _report(jobs, {job.title for job in todo}, ended, options)
+        except OSError as error:  # a full disk
+            _say(f"error: {error}")
+            return 1
     return int(any(end.error for end in ended.values()))
 
 

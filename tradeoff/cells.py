@@ -1,9 +1,9 @@
 """The finished cells of an evaluation: one attack on one chunk of examples, each kept as soon as it is known.
 
-A run is a folder with two files. `task.json` says what is evaluated, and `cells.jsonl` has a line per cell, which is
-only ever appended to: a checksum, then the cell as JSON. A line that an interruption or a full disk has cut short does
-not match its checksum, and its cell is computed again. Lines reach the operating system one by one, so that they
-survive the process; to survive a power cut they are not forced to the disk.
+An evaluation is kept in a folder, in two files. `task.json` says what is evaluated, and `cells.jsonl` has a line per
+cell, which is only ever appended to: a checksum, then the cell as JSON. A line that an interruption or a full disk has
+cut short does not match its checksum, and its cell is computed again. Lines reach the operating system one by one, so
+that they survive the process; to survive a power cut they are not forced to the disk.
 """
 
 import json
@@ -45,7 +45,9 @@ class Cells:
                 check_same_task(declared, read_json(declared), task)
             else:
                 write_json(declared, task)
-            self._read()
+            if self._path.exists():
+                self._cells = read_cells(self._path)
+                self._end_line()
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._cells
@@ -78,28 +80,29 @@ class Cells:
             raise OSError(f"cannot write to {self._path} ({error.strerror or error}): make room, and the same call "
                           f"goes on after the {len(self) - 1} cells that are kept") from error  # fmt: skip
 
-    def _read(self) -> None:
-        if not self._path.exists():
-            return
+    def _end_line(self) -> None:
+        """Whatever comes next is a line of its own."""
         content = self._path.read_bytes()
-        for line in content.splitlines():
-            checksum, _, record = line.partition(b" ")
-            if checksum != b"%08x" % zlib.crc32(record):
-                continue
-            try:
-                self._put(json.loads(record))
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise ValueError(
-                    f"{self._path} has a line that is no cell ({error}): delete it to start again"
-                ) from error
-        if content and not content.endswith(b"\n"):  # whatever comes next is a line of its own
+        if content and not content.endswith(b"\n"):
             with open(self._path, "ab") as file:
                 file.write(b"\n")
 
-    def _put(self, parts: dict) -> None:
-        correct, tried = (_bits(parts[name], parts["size"]) for name in ("correct", "tried"))
-        cell = Cell(correct, tried, parts["forward"], parts["backward"], parts["seconds"])
-        self._cells[parts["attack"], parts["chunk"]] = cell
+
+def read_cells(path: Path) -> dict[tuple[str, int], Cell]:
+    """The whole cells of the file, by (attack, number of the chunk). ValueError for a line that is none."""
+    cells = {}
+    for line in path.read_bytes().splitlines():
+        checksum, _, record = line.partition(b" ")
+        if checksum != b"%08x" % zlib.crc32(record):
+            continue
+        try:
+            parts = json.loads(record)
+            correct, tried = (_bits(parts[name], parts["size"]) for name in ("correct", "tried"))
+            cell = Cell(correct, tried, parts["forward"], parts["backward"], parts["seconds"])
+            cells[parts["attack"], parts["chunk"]] = cell
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} has a line that is no cell ({error}): delete it to start again") from error
+    return cells
 
 
 def _bits(text: str, size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import fold, one_hot, unfold
 
 from tradeoff.attacks.ascent import Box, check_batch, check_fits, check_logits, evaluating, look
-from tradeoff.checks import check_count
+from tradeoff.checks import check_box, check_count
 from tradeoff.models import DeadZone
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE
@@ -54,8 +54,7 @@ def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0),
     (array([False,  True]), array([False, False]))
     """
     sets = S.sets if isinstance(S, Union) else (S,)
-    if box is not None and not box[0] < box[1]:
-        raise ValueError(f"box is {box!r}, but must be a pair low < high, or None for no bounds")
+    check_box(box)
     check_batch(x, y, box)
     check_count(chunk, "chunk")
     for ball in sets:

@@ -2,6 +2,7 @@
 
 import operator
 from math import inf, isfinite
+from typing import Any
 
 
 def check_count(value: int, name: str, least: int = 1, most: float = inf) -> int:
@@ -19,6 +20,24 @@ def check_count(value: int, name: str, least: int = 1, most: float = inf) -> int
         limit = f" and ≤ {most}" if most < inf else ""
         raise ValueError(f"{name} is {value!r}, but must be an integer ≥ {least}{limit}")
     return whole
+
+
+def check_box(box: Any, name: str = "box", optional: bool = True) -> None:
+    """ValueError unless `box` is a pair low < high of numbers, or None where that is allowed.
+
+    >>> check_box((1, 0))
+    Traceback (most recent call last):
+    ValueError: box is (1, 0), but must be a pair low < high, or None
+    """
+    if box is None and optional:
+        return
+    try:
+        low, high = box
+        fits = low < high
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} is {box!r}, but must be a pair low < high{', or None' if optional else ''}")
 
 
 def check_radius(value: float, name: str, unit: str = "") -> float:

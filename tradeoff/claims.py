@@ -26,7 +26,7 @@ from tradeoff.masking import THRESHOLD
 from tradeoff.mixtures import MIXED, RANDOM, SHARES, types
 from tradeoff.mixtures import standing as mixed
 from tradeoff.outcomes import Outcomes
-from tradeoff.paired import Paired
+from tradeoff.paired import Paired, exact_interval
 from tradeoff.records import Record, folder_of_runs, read_all
 
 ALARM = 1e-9  # false alarms per claim
@@ -112,10 +112,8 @@ def share(hits: np.ndarray) -> Estimate:
     if not len(hits):
         raise Missing("no example is left to tell by")
     test = binomtest(int(hits.sum()), len(hits), THRESHOLD, "greater")
-    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
-    return Estimate(
-        float(hits.mean()), (float(interval.low), float(interval.high)), float(test.pvalue), len(hits), THRESHOLD
-    )
+    interval = exact_interval(hits.sum(), len(hits))
+    return Estimate(float(hits.mean()), interval, float(test.pvalue), len(hits), THRESHOLD)
 
 
 def standing(outcomes: Outcomes, *names: str) -> np.ndarray:
@@ -148,7 +146,7 @@ def missed(outcomes: Outcomes, name: str) -> np.ndarray:
     Raises Missing without a search, or without an attack by gradient before it.
     """
     kinds = {k: kind(outcomes.about["attacks"][attack]) for k, (attack, S) in
-             enumerate(zip(outcomes.attacks, outcomes.sets, strict=True)) if S.split(":")[0] == name}  # fmt: skip
+             enumerate(zip(outcomes.attacks, outcomes.families, strict=True)) if S == name}  # fmt: skip
     searches = [k for k, how in kinds.items() if how == "search"]
     own = [k for k, how in kinds.items() if how == "gradient" and k < min(searches, default=0)]
     if not own:
@@ -160,7 +158,7 @@ def missed(outcomes: Outcomes, name: str) -> np.ndarray:
 def under_first(outcomes: Outcomes, name: str, how: str) -> np.ndarray:
     """The examples that stand under the first attack on a set, which even a cascade tries on all. Raises Missing unless
     there is one and it is of this kind."""
-    attack = next((a for a, S in zip(outcomes.attacks, outcomes.sets, strict=True) if S.split(":")[0] == name), None)
+    attack = next((a for a, S in zip(outcomes.attacks, outcomes.families, strict=True) if S == name), None)
     if attack is None or kind(outcomes.about["attacks"][attack]) != how:
         raise Missing(f"the first attack on {name} is {attack}, not one of the kind {how!r}")
     return outcomes.standing(attack)

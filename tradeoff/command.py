@@ -19,10 +19,10 @@ from tradeoff.files import check_target, write_json
 from tradeoff.memory import keep_memory
 
 
-def add_json(parser: argparse.ArgumentParser, *other_names: str) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
     """The flag --json [FILE], as `options.json`: None, a file's name, or "-" for standard output."""
     meaning = "the results as JSON too: in FILE, or alone on standard output (- or no FILE)"
-    parser.add_argument("--json", *other_names, dest="json", nargs="?", const="-", metavar="FILE", help=meaning)
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help=meaning)
 
 
 def check_json(target: str | None, force: bool) -> None:
@@ -51,7 +51,7 @@ def epilog(example: str, failure: str | None = None) -> str:
 
 def run(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command, 130 where it was interrupted or terminated, so that no worker outlives it, and 1
-    where nobody reads on (as with `| head`)."""
+    where nobody reads on (as with `| head`) and where a result cannot be written."""
     keep_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -63,4 +63,7 @@ def run(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | 
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at exit
+        return 1
+    except OSError as error:  # a full disk, when all is computed
+        print(f"error: {error}", file=sys.stderr)
         return 1

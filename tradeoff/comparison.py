@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tradeoff import tables
 from tradeoff.command import add_json, check_json, epilog, put_json, run
-from tradeoff.files import make_folder, write_atomically, write_json
+from tradeoff.files import check_target, make_folder, write_atomically, write_json
 from tradeoff.names import lookup
 from tradeoff.outcomes import Outcomes
-from tradeoff.paired import Paired
+from tradeoff.paired import Paired, exact_interval
 from tradeoff.provenance import provenance
 from tradeoff.published import PUBLISHED
 from tradeoff.records import Record, folder_of_runs, read_all
@@ -143,7 +142,7 @@ def cost(outcomes: Outcomes, *names: str) -> float:
     """The passes per example of all attacks on the named sets (a forward and a backward pass count as one); without
     names, of the look at the unperturbed examples."""
     passes = outcomes.about.get("passes", {})
-    columns = [k for k, S in enumerate(outcomes.sets) if (S.split(":")[0] in names if names else k == 0)]
+    columns = [k for k, S in enumerate(outcomes.families) if (S in names if names else k == 0)]
     total = sum(sum(passes.get(outcomes.attacks[k], {"unknown": np.nan}).values()) for k in columns)
     return float(total / 2 / len(outcomes.correct))
 
@@ -186,8 +185,8 @@ def broken_by(weak: Outcomes, strong: Outcomes, names: Sequence[str]) -> Broken:
     first: Counter[str] = Counter()
     for name in names:
         left = lost.copy()
-        for k, (attack, S) in enumerate(zip(strong.attacks, strong.sets, strict=True)):
-            if S and S.split(":")[0] == name:
+        for k, (attack, S) in enumerate(zip(strong.attacks, strong.families, strict=True)):
+            if S == name:
                 hit = left & (strong.tried & ~strong.correct)[:n, k]
                 first[attack] += int(hit.sum())
                 left &= ~hit
@@ -201,9 +200,7 @@ def beyond_sampling(theirs: float, n: int | None, ours: Collection[Outcomes], na
     """By how much our accuracy is above a published share (below: negative) after what sampling allows: the gap between
     the exact 95 % intervals, ours the hull over seeds, theirs a point where its number of examples `n` is unknown."""
     low, high = min(o.interval(*names)[0] for o in ours), max(o.interval(*names)[1] for o in ours)
-    bottom = top = theirs
-    if n:
-        bottom, top = binomtest(round(theirs * n), n).proportion_ci(method="exact")
+    bottom, top = exact_interval(round(theirs * n), n) if n else (theirs, theirs)
     return max(low - top, 0.0) - max(bottom - high, 0.0)
 
 
@@ -389,13 +386,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write every table to, in every style and as JSON")
     add_json(parser)
-    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--force", action="store_true", help="replace what --json and --out name, if it exists")
     options = parser.parse_args(arguments)
     try:
         style = lookup(tables.STYLES, options.style, "style")
         chosen = {name: lookup(COMPARISONS, name, "comparison") for name in options.names or COMPARISONS}
         check_json(options.json, options.force)
         runs = options.runs and folder_of_runs(options.runs)
+        for name in chosen if options.out else ():
+            for suffix in (*tables.STYLES, "json"):
+                check_target(Path(options.out) / f"{name}.{suffix}", options.force)
         records = read_all([run for comparison in chosen.values() for run in comparison.runs], runs)
         texts, data = [], {}
         for name, comparison in chosen.items():

@@ -153,7 +153,12 @@ class Local(Engine):
 
     def start(self, job: Job) -> None:
         pool = self._idle.pop()
-        self._busy[pool.submit(self._task, job)] = job, pool
+        try:
+            future = pool.submit(self._task, job)
+        except BrokenProcessPool:  # it died while it was idle
+            pool = _one_process()
+            future = pool.submit(self._task, job)
+        self._busy[future] = job, pool
 
     def wait(self) -> tuple[Job, float, Exception | None]:
         future = wait(self._busy, return_when=FIRST_COMPLETED).done.pop()

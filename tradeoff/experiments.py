@@ -22,7 +22,7 @@ import numpy as np
 from torch import nn
 
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, Flips, RandomSearch, Softened, StraightThrough
-from tradeoff.attacks.suites import FIXED, suite
+from tradeoff.attacks.suites import FIXED, WHOLE, suite
 from tradeoff.checks import check_count
 from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
@@ -257,6 +257,9 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
     folder = make_folder(folder)
     declared = folder / "experiment.json"
     if not declared.exists():
+        if weights.exists() and load_weights(weights, model).get("experiment") != repr(experiment):
+            raise ValueError(f"{weights} is of another experiment than the one declared now, or does not say of which: "
+                             "choose another folder, or make it again with --force")  # fmt: skip
         write_json(declared, {"experiment": repr(experiment), "about": provenance(seed=experiment.seed)})
     elif read_json(declared)["experiment"] != repr(experiment):
         raise ValueError(f"{folder} holds another experiment than the one declared now: choose another folder, "
@@ -350,8 +353,8 @@ class Training:
 
     def forget(self) -> None:
         """Remove the run and its evaluations, and nothing else."""
-        for file in ("experiment.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors"):
-            (self.folder / file).unlink(missing_ok=True)
+        for file in ("weights.safetensors", "checkpoint.safetensors", "log.jsonl", "experiment.json"):
+            (self.folder / file).unlink(missing_ok=True)  # what says what the others are goes last
         self._forget_evaluations()  # of other weights
 
     def __call__(self) -> nn.Module:
@@ -411,7 +414,7 @@ class Evaluation:
 
     def __call__(self) -> Outcomes:
         """The outcomes, made by the first process of those that torchrun has started. Raises ValueError for a folder
-        that holds those of other attacks or weights."""
+        that holds those of other attacks, or the beginning of those of other weights."""
         with joined(self.device):
             if place()[0] == 0 and not self._written():
                 self._make()
@@ -433,7 +436,7 @@ class Evaluation:
             images.x,
             images.y,
             np.random.default_rng(self.experiment.seed),
-            cascade=self.suite not in {*FIXED, "mixtures", "dead-zone-mixtures"},  # figures show every cell of these
+            cascade=self.suite not in WHOLE | FIXED.keys(),  # those of FIXED are compared column by column too
             chunk=100,  # fixed: the numbers of a figure must not depend on what was fastest that day
             run=self.folder,
             progress=_label(self, "attacking"),
@@ -538,7 +541,8 @@ class Results:
         """Make the runs that are missing, `workers` at a time, each in a process of one thread; the first that fails
         ends the others."""
         check_count(workers, "workers")
-        jobs = longest_first(missing([job for name in dict.fromkeys(names) for job in self._jobs(name)]))
+        jobs = [job for name in dict.fromkeys(names) for job in self._jobs(name)]
+        jobs = longest_first(missing(with_starts(jobs)))
         if workers == 1 or len({job.name for job in jobs}) < 2:
             for job in jobs:
                 job()
@@ -558,6 +562,23 @@ class Results:
             training.forget()
         self._fresh.add(name)
         return training, evaluation
+
+
+def with_starts(jobs: Iterable[Training | Evaluation]) -> list[Training | Evaluation]:
+    """The jobs, and the trainings that theirs begin with, each once: two jobs must not make the same at a time.
+
+    >>> jobs = with_starts(jobs_of("mnist-linf-then-e-at", "runs"))
+    >>> [job.title for job in jobs]
+    ['train mnist-linf', 'train mnist-linf-then-e-at', 'evaluate mnist-linf-then-e-at lp-100-1000']
+    """
+    found: dict[str, Training | Evaluation] = {}
+    for job in jobs:
+        start = job.experiment.start
+        if start and isinstance(job, Training):
+            first = replace(job, name=start, experiment=lookup(EXPERIMENTS, start, "experiment"))
+            found |= {other.title: other for other in with_starts([first]) if other.title not in found}
+        found[job.title] = job
+    return list(found.values())
 
 
 def longest_first(jobs: Iterable[Training | Evaluation]) -> list[Training | Evaluation]:

@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--sets", metavar="TEXT", help="linf, l2 and l1 balls, as 'linf:0.3 | l2:2' (default: the paper's)"
     )
     parser.add_argument("--scales", metavar="C,C,...|START:STOP:STEP", help="common scales of the radii")
-    add_json(parser, "--out")
+    add_json(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--run", metavar="DIR", help="folder of finished tiles, from which an interrupted command goes on"

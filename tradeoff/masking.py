@@ -29,6 +29,7 @@ from tradeoff.attacks.softened import softened
 from tradeoff.attacks.square import Square
 from tradeoff.checks import check_count
 from tradeoff.evaluation import check_task
+from tradeoff.paired import Paired
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import norm
 
@@ -275,20 +276,14 @@ class Trial:
 
     def paired(self, name: str, S: Lp, grade: str, pairs: Mapping, sentence: Callable[[str], str], **numbers) -> Check:
         """A check that no rival beats: McNemar's test of each pair (broken by the rival, broken by the reference)."""
-        tests = {rival: _mcnemar(a, b) for rival, (a, b) in pairs.items()}
-        best = min(tests, key=lambda rival: (tests[rival][0], -tests[rival][1]))
-        (p, excess), (a, b) = tests[best], pairs[best]
-        return self._check(name, S, grade, excess, len(pairs) * p, a & ~b, sentence(best), numbers)
+        tests = {rival: Paired.of(a, b) for rival, (a, b) in pairs.items()}
+        best = min(tests, key=lambda rival: (tests[rival].p_value, -tests[rival].difference))
+        test, (a, b) = tests[best], pairs[best]
+        return self._check(name, S, grade, test.difference, len(pairs) * test.p_value, a & ~b, sentence(best), numbers)
 
     def _check(self, name, S, grade, share, p, hits, sentence, numbers) -> Check:
         examples = tuple(self.index[i] for i in np.flatnonzero(hits))
         return Check(name, str(S), grade, float(share), min(1.0, p), THRESHOLD, self.alarm, examples, numbers, sentence)
-
-
-def _mcnemar(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """The exact one-sided p-value that a holds more often than b, and by what share of the examples it does."""
-    wins, losses = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(binom.sf(wins - 1, wins + losses, 0.5)), (wins - losses) / len(a)
 
 
 def _of(hits: np.ndarray) -> str:

@@ -2,9 +2,9 @@
 from an evaluation by the suite "mixtures", whose columns are all on the same examples."""
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tradeoff.outcomes import Outcomes
+from tradeoff.paired import exact_interval
 from tradeoff.perturbations import parse
 
 SHARES = ("β=0", "β=0.25", "β=0.5", "β=0.75", "β=1")  # an adversary that searches β tries all of them
@@ -48,5 +48,4 @@ def types(outcomes: Outcomes) -> tuple[str, str]:
 
 def accuracy(stands: np.ndarray) -> tuple[float, float, float]:
     """The share of examples that stand and its exact 95 % interval."""
-    ends = binomtest(int(stands.sum()), len(stands)).proportion_ci(method="exact")
-    return float(stands.mean()), float(ends.low), float(ends.high)
+    return float(stands.mean()), *exact_interval(stands.sum(), len(stands))

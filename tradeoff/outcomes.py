@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tradeoff.files import read_json, write_atomically, write_json
 from tradeoff.names import lookup
+from tradeoff.paired import exact_interval
 from tradeoff.perturbations import parse
 
 
@@ -77,9 +77,14 @@ class Outcomes:
                                  "broken: their outcome is unknown")  # fmt: skip
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """The set that each column attacks, without its size: ("", "linf", "l1", "linf+l1"); "" without an attack."""
+        return tuple(map(_family, self.sets))
+
+    @property
     def set_names(self) -> tuple[str, ...]:
         """The perturbation sets attacked, without their sizes and in order: ("linf", "l1", "linf+l1", "linf|l1")."""
-        return tuple(dict.fromkeys(map(_family, self.sets[1:])))
+        return tuple(dict.fromkeys(self.families[1:]))
 
     @property
     def _unmixed(self) -> tuple[str, ...]:
@@ -124,8 +129,7 @@ class Outcomes:
     def interval(self, *names: str, confidence: float = 0.95) -> tuple[float, float]:
         """The exact (Clopper–Pearson) binomial interval of `accuracy(*names)`."""
         standing = self.standing(*names)
-        found = binomtest(int(standing.sum()), len(standing)).proportion_ci(confidence, method="exact")
-        return float(found.low), float(found.high)
+        return exact_interval(standing.sum(), len(standing), confidence)
 
     def rows(self) -> dict[str, tuple[str, ...]]:
         """What a table shows, by name, and the sets that each row is the accuracy under: nothing, each set, all."""

@@ -8,6 +8,16 @@ from scipy.stats import binomtest
 DRAWS = 10_000  # of a bootstrap
 
 
+def exact_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact (Clopper–Pearson) binomial interval of a share of `hits` in n.
+
+    >>> [round(end, 4) for end in exact_interval(5, 10)]
+    [0.1871, 0.8129]
+    """
+    found = binomtest(int(hits), n).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
+
+
 class Paired(NamedTuple):
     """What both leave standing, compared example by example."""
 

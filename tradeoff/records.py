@@ -76,13 +76,7 @@ def read(name: str, runs: Path | None = None) -> Record:
     experiment = record.get("experiment") if isinstance(record, dict) else None
     if not isinstance(experiment, str):
         raise ValueError(f"{declared} is damaged (it names no experiment): delete it to make it again")
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        records = tuple(json.loads(line) for line in lines)
-        if not all(isinstance(record, dict) for record in records):
-            raise ValueError("a line is no record of an epoch")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{log} is damaged ({error}): delete it to make it again") from error
+    records = read_log(log) if log.exists() else ()
     found: dict[str, Outcomes] = {}
     for path in folder.glob("*-*/outcomes.json"):
         suite, _, number = path.parent.name.rpartition("-")
@@ -91,6 +85,17 @@ def read(name: str, runs: Path | None = None) -> Record:
             if suite not in found or len(outcomes.correct) > len(found[suite].correct):
                 found[suite] = outcomes
     return Record(name, folder, experiment, records, found)
+
+
+def read_log(path: Path) -> tuple[dict, ...]:
+    """The records of a training's epochs. ValueError for a damaged file."""
+    try:
+        records = tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError("a line is no record of an epoch")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it to make it again") from error
+    return records
 
 
 def standing(record: Record, S) -> np.ndarray | None:
@@ -105,12 +110,23 @@ def standing(record: Record, S) -> np.ndarray | None:
     (array([False, False,  True]), None)
     """
     found = []
-    for outcomes in record.outcomes.values():
-        columns = [k for k, text in enumerate(outcomes.sets) if text == str(S)]
-        if columns:
-            found.append(~(outcomes.tried & ~outcomes.correct)[:, [0, *columns]].any(axis=1))
-    most = max(map(len, found), default=0)
-    return np.all([stands for stands in found if len(stands) == most], axis=0) if found else None
+    for outcomes in attacking(record, S):
+        columns = [k for k, text in enumerate(outcomes.sets) if k == 0 or text == str(S)]
+        found.append(~(outcomes.tried & ~outcomes.correct)[:, columns].any(axis=1))
+    return np.all(found, axis=0) if found else None
+
+
+def attacking(record: Record, S) -> list[Outcomes]:
+    """The evaluations that attack the set S, on the most examples on which any does."""
+    found = [outcomes for outcomes in record.outcomes.values() if str(S) in outcomes.sets]
+    most = max((len(outcomes.correct) for outcomes in found), default=0)
+    return [outcomes for outcomes in found if len(outcomes.correct) == most]
+
+
+def sources(evaluations: Iterable[Outcomes]) -> str:
+    """What was attacked in the evaluations, each data set and number of examples once."""
+    found = {outcomes.about.get("data", "unknown") for outcomes in evaluations}
+    return "; ".join(sorted(found)) or "nothing measured yet"
 
 
 def folder_of_runs(text: str | Path) -> Path:

@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from tradeoff import tables
 from tradeoff.attacks.ascent import Box, evaluating
-from tradeoff.attacks.suites import SUITES, suite
+from tradeoff.attacks.suites import SUITES, WHOLE, suite
 from tradeoff.cells import check_same_task
 from tradeoff.certification import certify
 from tradeoff.checks import check_count
@@ -27,7 +27,7 @@ from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.masking import masking_report
 from tradeoff.models import MODELS
 from tradeoff.outcomes import Outcomes
-from tradeoff.perturbations import parse
+from tradeoff.perturbations import PRESETS, parse
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device, load_checkpoint, load_entry, load_images
 from tradeoff.verdict import verdict
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="digits|mnist|cifar10|FILE.npz",
                         help="test examples, or a file with arrays x (n, ...) and y (n,)")  # fmt: skip
     parser.add_argument("--sets", required=True, metavar="SETS",
-                        help='a preset (paper_mnist, paper_cifar10, union_cifar10) or "linf:0.3 | l1:10"')  # fmt: skip
+                        help=f'a preset ({", ".join(PRESETS)}) or "linf:0.3 | l1:10"')  # fmt: skip
     parser.add_argument("--suite", default="quick", metavar="|".join(SUITES), help="attacks (default: quick)")
     parser.add_argument("--n", type=int, metavar="N", help="first N examples (default: 1000, or all if fewer)")
     parser.add_argument("--box", default="0,1", metavar="LOW,HIGH|none", help="bounds of the inputs (default: 0,1)")
@@ -119,7 +119,7 @@ def _prepare(options) -> _Request:
     box = _box(options.box)
     attacks = suite(options.suite, sets, box)
     if options.chunk is not None:
-        check_count(options.chunk, "chunk")
+        check_count(options.chunk, "--chunk")
     device = check_device(options.device)
     images = load_images(options.data, options.n)
     model = load_entry(options.entry) if options.entry else load_checkpoint(options.checkpoint, options.model).eval()
@@ -216,7 +216,7 @@ def _attack(request: _Request, options, run: Path, chunk: int | None, data: str)
         request.x,
         request.y,
         np.random.default_rng(options.seed),
-        cascade=True,
+        cascade=options.suite not in WHOLE,
         chunk=chunk,
         run=run,
         unsteady=options.unsteady,

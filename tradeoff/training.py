@@ -6,7 +6,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import ceil, inf, isfinite
 from pathlib import Path
@@ -19,9 +18,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tradeoff.attacks import MSD, AffineAttack, Softened, StraightThrough
 from tradeoff.attacks.ascent import evaluating, look
 from tradeoff.attacks.draws import Draws
+from tradeoff.attacks.scaled import scaled
 from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
 from tradeoff.checks import check_count
 from tradeoff.data import Images
@@ -194,7 +193,7 @@ def fit(
             if i == start or step == 0:
                 began = time.perf_counter() - sums["seconds"]
                 share = min(1.0, (1 + 2 * epoch / warmup) / 3) if warmup else 1.0
-                now = [_scaled(attack, share) for attack in attacks]
+                now = [scaled(attack, share) for attack in attacks]
                 for group in descending.param_groups:
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
@@ -243,8 +242,8 @@ def fit(
 
 
 def _check_numbers(epochs: int, batch: int, warmup: int, lr: float) -> None:
-    for name, value in (("epochs", epochs), ("batch", batch), *([("warmup", warmup)] if warmup != 0 else [])):
-        check_count(value, name)
+    for name, value, least in (("epochs", epochs, 1), ("batch", batch, 1), ("warmup", warmup, 0)):
+        check_count(value, name, least)
     if not 0 < lr < inf:
         raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
 
@@ -393,18 +392,6 @@ def _record(model: nn.Module, stand: _Stand, watch: tuple[Mapping, Images] | Non
         record["watch"] = {row: outcomes.accuracy(*names) for row, names in outcomes.rows().items()}
         record["watch_seconds"] = round(time.perf_counter() - began, 3)
     return record
-
-
-def _scaled(attack, share: float):
-    """The same attack on the scaled set."""
-    if isinstance(attack, AffineAttack):
-        return replace(attack, a=_scaled(attack.a, share), b=_scaled(attack.b, share))
-    if isinstance(attack, Softened | StraightThrough):
-        return replace(attack, attack=_scaled(attack.attack, share))
-    if isinstance(attack, MSD):
-        return replace(attack, sets=attack.S.scaled(share).sets)
-    step = {"step": share * attack.step} if getattr(attack, "step", None) else {}
-    return replace(attack, S=attack.S.scaled(share), **step)
 
 
 # ---- checkpoints: safetensors with JSON in the header, no pickle

@@ -20,11 +20,12 @@ from scipy.stats import spearmanr
 from tradeoff import tables
 from tradeoff.attacks import MSD, Softened
 from tradeoff.checks import check_count
-from tradeoff.command import epilog, run
+from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Lp
+from tradeoff.provenance import provenance
 from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
 from tradeoff.theory.theorems.hull import hull_radius
 
@@ -103,7 +104,7 @@ def radius(p: float, trained: Iterable[Lp], d: int) -> float:
     """The radius of the largest lp ball in R^d that surely lies in the hull of the balls: within one of them, or within
     the hull of linf and l1.
 
-    ‖x‖_p ≤ d^{max(0, 1/p - 1/q)} ‖x‖_q, hence the lp ball of radius ε holds the lq ball of radius ε / d^{...}.
+    ‖x‖_q ≤ d^{max(0, 1/q - 1/p)} ‖x‖_p, hence an lq ball of radius ε holds the lp ball of radius ε / d^{...}.
 
     >>> [round(radius(p, some, 784), 4) for p, some in ((2, [Linf(0.3)]), (2, [Linf(0.3), L1(10)]), (inf, [L1(10)]))]
     [0.3, 1.7379, 0.0128]
@@ -161,13 +162,20 @@ def table(records: Mapping[str, Record], transfer: Transfer) -> tuple[list[str],
     return ["trained on", *(str(transfer.sets[j]) for j in columns)], lines
 
 
+def as_data(records: Mapping[str, Record], transfer: Transfer, predicted: Prediction | None) -> dict:
+    """The table and the prediction as JSON takes them: shares, None where not measured."""
+    values = [[None if np.isnan(value) else value for value in row] for row in matrix(records, transfer).tolist()]
+    return {"trained": list(transfer.trained), "tested": [str(S) for S in transfer.sets], "accuracy": values,
+            "prediction": predicted and vars(predicted), "about": provenance()}  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when the table is there, 2 for a wrong request."""
+    """0 when the table is there, 1 when it could not be made, 2 for a wrong request, before any work."""
     parser = argparse.ArgumentParser(
         prog="python -m tradeoff.transfer",
         description="What robustness to one set is worth against another: a table of accuracies, trained-on × "
         "tested-on, from results that are there, and how well geometry predicts those under lp noise.",
-        epilog=epilog("python -m tradeoff.transfer mnist --runs out/runs --make 500"),
+        epilog=epilog("python -m tradeoff.transfer mnist --runs out/runs --make 500", "could not be made"),
     )
     parser.add_argument("names", nargs="*", metavar="DATA", help=f"of {', '.join(TRANSFERS)} (default: all)")
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: the committed ones)")
@@ -175,12 +183,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         "N test images; goes on where it was")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="torch device for that: cpu (default), cuda")
     parser.add_argument("--style", default="txt", choices=tables.STYLES, help="default: txt")
+    add_json(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     options = parser.parse_args(arguments)
-    runs = Path(options.runs) if options.runs else RUNS
+    runs, status = Path(options.runs) if options.runs else RUNS, 2
     try:
         chosen = [lookup(TRANSFERS, name, "data set") for name in options.names or TRANSFERS]
+        check_json(options.json, options.force)
         if options.make is not None:
             check_count(options.make, "--make")
+            if options.runs is None:
+                raise ValueError("--make trains and attacks in a folder of yours: give it with --runs DIR")
+            status = 1
             for transfer in chosen:
                 for name in transfer.trained.values():
                     for job in missing(
@@ -190,15 +204,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = read_all([name for transfer in chosen for name in transfer.runs], folder_of_runs(runs))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    for transfer in chosen:
+        return status
+    found = {transfer.title: prediction(records, transfer) for transfer in chosen}
+    put_json(options.json, {transfer.title: as_data(records, transfer, found[transfer.title]) for transfer in chosen})
+    for transfer in chosen if options.json != "-" else ():
         print(f"{transfer.title}\n\n{tables.STYLES[options.style](*table(records, transfer))}\n")
-        found = prediction(records, transfer)
-        if found:
-            low, high = found.interval
+        predicted = found[transfer.title]
+        if predicted:
+            low, high = predicted.interval
             print("The largest ball that surely lies in the hull of what was trained on, and accuracy under lp noise "
-                  f"that was not: rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f}), "
-                  f"{len(found.cells)} cells\n")  # fmt: skip
+                  f"that was not: rank correlation {predicted.correlation:.2f} ({low:.2f} to {high:.2f}), "
+                  f"{len(predicted.cells)} cells\n")  # fmt: skip
     return 0
 
 

@@ -26,7 +26,7 @@ class AffineAttack:
 
     β in [0, 1] is fixed, drawn uniformly for each example and restart when None, or searched: of a tuple of values each
     is tried in turn, with all restarts or tries, and costs as much as one alone. Two climbing attacks (lp with lp) move
-    their perturbations in turn, b.steps moves each. When a searches rotation-translations (its limits times β), b
+    their perturbations in turn, b.steps moves each. When a searches moves or filters (its limits times β), b
     climbs from each moved image (its radius times 1-β); a's tries then take the place of restarts. Loss, box and early
     stopping are b's.
 
@@ -46,7 +46,9 @@ class AffineAttack:
             raise ValueError(f"AffineAttack({self.a}, {self.b}): the first must be PGD, SLIDE, RandomSearch or "
                              "GridSearch and the second PGD or SLIDE")  # fmt: skip
         if isinstance(self.a, RandomSearch | GridSearch) and not isinstance(self.a.S, Filter):
-            raise ValueError(f"AffineAttack scales its moves by β, which {self.a.S} cannot be: search rotations")
+            raise ValueError(
+                f"AffineAttack scales its moves by β, which {self.a.S} cannot be: search rotations, blurs or the like"
+            )
         if isinstance(self.beta, list):
             object.__setattr__(self, "beta", tuple(self.beta))
         known = all(isinstance(beta, int | float) and 0 <= beta <= 1 for beta in self._betas)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from math import inf
 
 import torch
@@ -52,8 +53,10 @@ class APGD:
         check_climber(self)
         if not isinstance(self.targets, int) or self.targets < 0:
             raise ValueError(f"targets is {self.targets!r}, but must be the number of wrong classes to aim at, or 0")
-        object.__setattr__(self, "radii", tuple(float(radius) for radius in self.radii))
-        if not self.radii or self.radii[-1] != 1 or sorted(self.radii, reverse=True) != list(self.radii):
+        radii = self.radii if isinstance(self.radii, Sequence) else (self.radii,)
+        object.__setattr__(self, "radii", tuple(float(radius) for radius in radii))
+        fall = self.radii and inf > self.radii[0] and all(a >= b for a, b in pairwise(self.radii))
+        if not fall or self.radii[-1] != 1:
             raise ValueError(f"radii are {self.radii}, but must be multiples of the radius that fall to 1: (3, 2, 1)")
         if self.steps < len(self.radii):
             raise ValueError(f"{self.steps} steps cannot be shared among {len(self.radii)} radii: give more steps")
@@ -106,7 +109,7 @@ class APGD:
     ) -> Sequence[State]:
         state = _remember(state, loss, gradient)
         if state["made"] in _checkpoints(self.steps, self.S.p == 1):
-            state = (_adapt_l1 if self.S.p == 1 else _adapt)(state, self.S.eps)
+            state = _adapt_l1(state, self.S.eps) if self.S.p == 1 else _adapt(state)
         r, gradient = state["r"], state["gradient"]
         if self.S.p == 1:
             kept = (state["share"] * gradient[0].numel()).long().clamp_(min=1)
@@ -164,7 +167,7 @@ def _remember(state: State, loss: Tensor, gradient: Tensor) -> State:
     }
 
 
-def _adapt(state: State, eps: float) -> State:
+def _adapt(state: State) -> State:
     """Half the step where the loss rose too seldom, or where neither its best nor the step has changed."""
     stuck = ~state["reduced"] & (state["best_loss"] <= state["checked"])
     reduce = stuck | (state["rises"] <= KEEP * state["since"])

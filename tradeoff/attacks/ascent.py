@@ -308,6 +308,19 @@ def evaluating(model: Model) -> Iterator[None]:
             part.training = True
 
 
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Ask no gradient of the weights: what calls `backward` leaves nothing on them."""
+    parameters = [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
+    try:
+        for p in parameters:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
 def check_batch(x: Tensor, y: Tensor, box: Box) -> None:
     """ValueError unless x (batch, ...) is floating point and in the box, and y (batch,) int64."""
     if not isinstance(x, Tensor) or not x.is_floating_point():

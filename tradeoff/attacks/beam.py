@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import LOSSES, Box, Found, Model, attacking, look, settle, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.checks import check_count
+from tradeoff.checks import check_box, check_count
 from tradeoff.perturbations import Lp
 
 BATCH = 100  # points to a forward pass
@@ -55,10 +55,8 @@ class CoordinateBeam:
                              "attack l1 and l2 balls")  # fmt: skip
         for name in ("width", "moves", "candidates", "restarts"):
             check_count(getattr(self, name), name)
-        if self.box is not None and not self.box[0] < self.box[1]:
-            raise ValueError(f"box is {self.box!r}, but must be a pair low < high, or None for no bounds")
-        if self.seen is not None and not self.seen[0] < self.seen[1]:
-            raise ValueError(f"seen is {self.seen!r}, but must be a pair low < high, or None for all values")
+        check_box(self.box)
+        check_box(self.seen, "seen")
 
     def __repr__(self) -> str:
         # `seen` only where it says something: so the results of before it was there can still be read.

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, worst
+from tradeoff.attacks.ascent import Box, Found, Model, attacking, frozen, like, look, worst
 from tradeoff.attacks.draws import Draws
+from tradeoff.checks import check_box
 from tradeoff.names import lookup
 from tradeoff.perturbations import Lp
 from tradeoff.perturbations.lp import TOLERANCE
@@ -75,8 +76,9 @@ class Peer:
     def __post_init__(self):
         if not isinstance(self.S, Lp):
             raise ValueError(f"{self.name} attacks an lp ball, not {self.S}")
-        if self.box is not None and not self.box[0] < self.box[1]:
-            raise ValueError(f"box is {self.box!r}, but must be a pair low < high, or None for no bounds")
+        check_box(self.box)
+        if "BrendelBethge" in self.name and not util.find_spec("numba"):
+            raise ValueError(f"{self.name} needs the package numba: {_EXTRA}")
         parameters = inspect.signature(self._find()).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             for option in self.options:
@@ -91,7 +93,7 @@ class Peer:
         def search(x: Tensor, y: Tensor, draws: Draws) -> Found:
             return look(model, self._search(model, x, y, draws), y, "margin")
 
-        with attacking(model, x, y, self.S, self.box), _frozen(model):
+        with attacking(model, x, y, self.S, self.box), frozen(model):
             return worst(model, x, y, [search], rng)
 
     def _search(self, model: Model, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
@@ -111,7 +113,7 @@ class Peer:
             raise ValueError(f"{self.name} fails on examples of shape {tuple(x.shape[1:])} and {classes} classes: "
                              f"{type(error).__name__} {error}") from error  # fmt: skip
         r = unit.width * (points.double() - images.double()).reshape(x.shape)
-        points, gauge = settle(self.S, x, r, self.box)
+        points, gauge = held(self.S, x, r, self.box)
         lost, left = gauge.isnan(), gauge > 1 + ROUNDING
         if lost.any():
             warnings.warn(f"{self.name} finds no point on {int(lost.sum())} of {len(x)} examples (NaN, or nothing "
@@ -189,7 +191,7 @@ def _run_foolbox(attack_class, options: Mapping, task: Task) -> Tensor:
         return clip(*eagerpy.astensors(task.x, points), task.S.eps).raw
     if "starting_points" not in inspect.signature(attack.run).parameters:
         return attack.run(model, task.x, task.y, early_stop=task.S.eps)
-    points = torch.full_like(task.x, torch.nan)
+    points = torch.fulllike(task.x, torch.nan)
     start, ready = _starting_points(attack, model, task)
     if ready.any():
         points[ready] = attack.run(
@@ -211,7 +213,7 @@ def _starting_points(attack, model, task: Task) -> tuple[Tensor, Tensor]:
         other = task.model(task.x).argmax(dim=1)[None, :] != task.y[:, None]
     distance = torch.cdist(task.x.flatten(1), task.x.flatten(1)).masked_fill(~other, inf)
     nearest = distance.argmin(dim=1)
-    start = torch.where(_like(ready, start), start, task.x[nearest])
+    start = torch.where(like(ready, start), start, task.x[nearest])
     return start, ready | other.any(dim=1)
 
 
@@ -268,12 +270,12 @@ LIBRARIES = {
 # ---- the cube, and the way back --------------------------------------------------------------------------------------
 
 
-def settle(S: Lp, x: Tensor, r: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+def held(S: Lp, x: Tensor, r: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """x + r in the box, scaled back into S where it left by a rounding, and x itself where by more or not finite; and
     how much of the radius it took before, float64 (batch,).
 
     >>> x, r = torch.zeros(3, 2), torch.tensor([[0.1, 0.2], [0.1, 0.20001], [0.1, 0.3]])
-    >>> points, gauge = settle(L1(0.3), x, r, None)
+    >>> points, gauge = held(L1(0.3), x, r, None)
     >>> L1(0.3).contains(points.double()), points[2]
     (tensor([True, True, True]), tensor([0., 0.]))
     """
@@ -282,11 +284,11 @@ def settle(S: Lp, x: Tensor, r: Tensor, box: Box) -> tuple[Tensor, Tensor]:
         points = points.clamp(*box)
     gauge = S.gauge(points - x.double())
     kept = gauge <= 1 + ROUNDING
-    points = torch.where(_like(kept, x), points, x.double())
+    points = torch.where(like(kept, x), points, x.double())
     scale = torch.where(kept, gauge, 1.0).clamp(min=1)
-    points = (x.double() + (points - x.double()) / _like(scale, x)).to(x.dtype)
+    points = (x.double() + (points - x.double()) / like(scale, x)).to(x.dtype)
     inside = S.gauge(points.double() - x.double()) <= 1 + TOLERANCE
-    return torch.where(_like(inside, x), points, torch.nextafter(points, x)), gauge
+    return torch.where(like(inside, x), points, torch.nextafter(points, x)), gauge
 
 
 def _cube_around(x: Tensor, S: Lp) -> tuple[float, float]:
@@ -316,19 +318,6 @@ class _Unit(nn.Module):
 
 
 @contextmanager
-def _frozen(model: Model) -> Iterator[None]:
-    """Some peers call `backward`: it must leave nothing on the weights."""
-    parameters = [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
-    try:
-        for p in parameters:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)
-
-
-@contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators at `seed`, and as they were on the way out."""
     there = random.getstate(), np.random.get_state()  # noqa: NPY002 (peers draw from it)
@@ -341,8 +330,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(there[0])
             np.random.set_state(there[1])  # noqa: NPY002
-
-
-def _like(v: Tensor, x: Tensor) -> Tensor:
-    """(batch,) as (batch, 1, ..., 1), to broadcast against x."""
-    return v.reshape(-1, *[1] * (x.ndim - 1))

@@ -11,6 +11,7 @@ from tradeoff.attacks.ascent import Box, Model, State, evaluating, like
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb
 from tradeoff.attacks.straight_through import straight_through
+from tradeoff.checks import check_box
 from tradeoff.perturbations import Lp
 
 HALVINGS = 16  # of a bracket of nine decades: to 0.03 %
@@ -22,7 +23,7 @@ class Flips:
 
     Each step takes the noise of S that gains most on the slopes g of the loss in t, see `flipped`: a few pixels that
     change altogether and, in l2, others in part. Slopes are taken straight through clamps, and summed over the steps,
-    each step keeping the share `memory` of the sum before it. The first flips are random.
+    each step keeping the share `memory` of the sum before it (momentum). The first flips are random.
 
     A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1).
 
@@ -49,9 +50,10 @@ class Flips:
         check_climber(self)
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory!r}, but must be a share of [0, 1)")
+        check_box(self.seen, "seen", optional=False)
         low, high = self.box or (-inf, inf)
-        if not low <= self.seen[0] < self.seen[1] <= high:
-            raise ValueError(f"seen is {self.seen!r}, but must be a pair low < high within the box {self.box}")
+        if not low <= self.seen[0] <= self.seen[1] <= high:
+            raise ValueError(f"seen is {self.seen!r}, but must lie within the box {self.box}")
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""

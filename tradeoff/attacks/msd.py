@@ -11,6 +11,7 @@ from tradeoff.attacks.ascent import Box, Model, State
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD, check_climber, climb
 from tradeoff.attacks.slide import SLIDE
+from tradeoff.checks import check_count
 from tradeoff.perturbations import Lp, Union
 
 
@@ -29,20 +30,22 @@ class MSD:
     tensor([[-0.3000,  0.0000]])
     """
 
-    sets: tuple[Lp, ...]
+    sets: Lp | Union | tuple[Lp, ...]
     steps: int = 50
     restarts: int = 1
     quantile: float | tuple[float, float] = 99
-    step: float | None = None
+    step: float | None = None  # as a share of each radius
     loss: str = "margin"
     box: Box = (0.0, 1.0)
     early_stop: bool = True
 
     def __post_init__(self):
-        sets = self.sets.sets if isinstance(self.sets, Union) else tuple(self.sets)
+        sets = (self.sets,) if isinstance(self.sets, Lp) else getattr(self.sets, "sets", self.sets)
+        sets = tuple(sets) if isinstance(sets, Sequence) else (sets,)
         object.__setattr__(self, "sets", sets)
         if not sets:
             raise ValueError("MSD needs at least one lp ball")
+        check_count(self.steps, "steps")
         for member in self.members:
             check_climber(member)
 

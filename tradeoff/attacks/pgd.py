@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Model, State, ascend, attacking, like, movable, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.checks import check_count
+from tradeoff.checks import check_box, check_count
 from tradeoff.perturbations import L1, Lp
 
 EXACT = 0.75  # of the steps are made before they are brought back to the nearest point of ball and box
@@ -113,10 +113,9 @@ def check_climber(attack) -> None:
         raise ValueError(f"{type(attack).__name__} attacks an lp ball, not {attack.S}")
     check_count(attack.steps, "steps")
     check_count(attack.restarts, "restarts")
-    if attack.step is not None and not attack.step > 0:
-        raise ValueError(f"step is {attack.step!r}, but must be positive, or None for the default")
-    if attack.box is not None and not attack.box[0] < attack.box[1]:
-        raise ValueError(f"box is {attack.box!r}, but must be a pair low < high, or None for no bounds")
+    if attack.step is not None and not 0 < attack.step < inf:
+        raise ValueError(f"step is {attack.step!r}, but must be positive and finite, or None for the default")
+    check_box(attack.box)
 
 
 def rate(attack, way: float = 2.5) -> float:

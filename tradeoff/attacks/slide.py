@@ -45,8 +45,11 @@ class SLIDE:
         check_climber(self)
         if self.S.p != 1:
             raise ValueError(f"SLIDE attacks l1 balls, not {self.S}: use PGD for other norms")
-        low, high = self._range()
-        if not 0 <= low <= high <= 100:
+        if isinstance(self.quantile, list):
+            object.__setattr__(self, "quantile", tuple(self.quantile))
+        ends = self.quantile if isinstance(self.quantile, tuple) else (self.quantile,) * 2
+        known = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+        if not known or not 0 <= ends[0] <= ends[1] <= 100:
             raise ValueError(f"quantile is {self.quantile!r}, but must be a percentage of [0, 100] or a pair of them")
 
     def _range(self) -> tuple[float, float]:
@@ -83,4 +86,5 @@ def sparse_sign(gradient: Tensor, kept: Tensor, size: float | Tensor = 1.0) -> T
 
 def _ascending(v: Tensor) -> Tensor:
     """Each row in order. On a CPU by NumPy, whose sort is several times faster than a topk of torch."""
-    return torch.from_numpy(np.sort(v.numpy(), axis=1)) if v.device.type == "cpu" else v.sort(dim=1).values
+    known = v.device.type == "cpu" and v.dtype != torch.bfloat16  # to NumPy
+    return torch.from_numpy(np.sort(v.numpy(), axis=1)) if known else v.sort(dim=1).values

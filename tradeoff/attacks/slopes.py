@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from tradeoff.attacks.ascent import Box, Model, evaluating
+from tradeoff.attacks.ascent import Box, Model, evaluating, frozen
 from tradeoff.perturbations import Affine, Lp, Union
 
 
@@ -33,7 +33,7 @@ class OtherSlopes:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
-        with evaluating(model):
+        with evaluating(model), frozen(model):  # what is attacked in its place may hide it
             return self.attack(self.stand_in(model), x, y, rng)
 
     def stand_in(self, model: Model) -> Model:

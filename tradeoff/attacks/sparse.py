@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, settle, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.checks import check_count
+from tradeoff.checks import check_box, check_count
 from tradeoff.perturbations import Lp
 
 BLOCK = 50  # queries whose random numbers are drawn at once
@@ -54,10 +54,8 @@ class SparseSearch:
             raise ValueError(f"exchanged is {self.exchanged!r}, but must be a share of the moves in (0, 1]")
         if self.box is None and self.seen is None:
             raise ValueError("without a box there is no end for a coordinate to go to: say what the network sees, seen")
-        for name in ("box", "seen"):
-            ends = getattr(self, name)
-            if ends is not None and not ends[0] < ends[1]:
-                raise ValueError(f"{name} is {ends!r}, but must be a pair low < high, or None")
+        check_box(self.box)
+        check_box(self.seen, "seen")
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""

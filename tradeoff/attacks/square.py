@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, attacking, into, look, settle, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.checks import check_count
+from tradeoff.checks import check_box, check_count
 from tradeoff.perturbations import Lp
 
 BLOCK = 250  # queries whose random numbers are drawn at once
@@ -49,8 +49,7 @@ class Square:
         check_count(self.restarts, "restarts")
         if not 0 < self.p_init <= 1:
             raise ValueError(f"p_init is {self.p_init!r}, but must be a share of the image in (0, 1]")
-        if self.box is not None and not self.box[0] < self.box[1]:
-            raise ValueError(f"box is {self.box!r}, but must be a pair low < high, or None for no bounds")
+        check_box(self.box)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""

@@ -1,7 +1,7 @@
 """One attack from where another has led, each with a part of the budget: mixtures of any two attacks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, worst
 from tradeoff.attacks.draws import Draws
-from tradeoff.attacks.slopes import OtherSlopes
+from tradeoff.attacks.scaled import scaled
 from tradeoff.perturbations import Affine
 
 
@@ -30,16 +30,16 @@ class Successive:
 
     a: Any
     b: Any
-    beta: Sequence[float] = (0.25, 0.5, 0.75)
+    beta: float | Sequence[float] = (0.25, 0.5, 0.75)
 
     def __post_init__(self):
-        object.__setattr__(self, "beta", tuple(self.beta))
-        if not self.beta or not all(0 <= beta <= 1 for beta in self.beta):
-            raise ValueError(f"beta is {self.beta!r}, but must be shares of [0, 1] to try")
+        betas = self.beta if isinstance(self.beta, Sequence) else (self.beta,)
+        if not betas or not all(isinstance(beta, int | float) and 0 <= beta <= 1 for beta in betas):
+            raise ValueError(f"beta is {self.beta!r}, but must be a share of [0, 1], or several to try")
+        object.__setattr__(self, "beta", tuple(betas))
         for attack in (self.a, self.b):
-            inner = attack.attack if isinstance(attack, OtherSlopes) else attack
-            if "S" not in {field.name for field in fields(inner)} or not hasattr(inner.S, "scaled"):
-                raise ValueError(f"{attack} has no set that can be scaled: give an attack on a ball, or on moves")
+            scaled(attack, 0.5)
+        Affine(self.a.S, self.b.S)
         if self.a.box != self.b.box:
             raise ValueError(f"the two attacks work in the boxes {self.a.box} and {self.b.box}: give them the same")
 
@@ -55,15 +55,8 @@ class Successive:
         """The worst mixtures found, shape, dtype and device of x."""
 
         def search(x: Tensor, y: Tensor, draws: Draws, beta: float) -> Found:
-            there = _with_share(self.a, beta)(model, x, y, draws)
-            return look(model, _with_share(self.b, 1 - beta)(model, there, y, draws), y, "margin")
+            there = scaled(self.a, beta)(model, x, y, draws)
+            return look(model, scaled(self.b, 1 - beta)(model, there, y, draws), y, "margin")
 
         with attacking(model, x, y, self.S, self.box):
             return worst(model, x, y, [partial(search, beta=beta) for beta in self.beta], rng)
-
-
-def _with_share(attack: Any, share: float) -> Any:
-    """The attack on `share` times its set."""
-    if isinstance(attack, OtherSlopes):
-        return replace(attack, attack=_with_share(attack.attack, share))
-    return replace(attack, S=attack.S.scaled(share))

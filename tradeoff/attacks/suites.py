@@ -27,11 +27,11 @@ from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
 def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name; of a suite of FIXED on its own
-    sets, for which none are given.
+    sets and in the box of images, for which none are given.
 
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
-    - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019), and with foolbox installed
-      (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
+    - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019; on CIFAR-10 from 20 starts), and
+      with foolbox installed (`pip install 'tradeoff[peers]'`) the attacks of others that they ran beside it; hours.
     - "searches": the paper's attack by gradient, then searches that use none (with foolbox those of the paper,
       Pointwise and Boundary), run as a cascade: what they still break tells that gradients are masked; minutes.
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
@@ -60,6 +60,9 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
         if sets is not None:
             raise ValueError(f"the suite {name!r} has sets of its own ({', '.join(str(a.S) for a in make.values())}): "
                              f"choose {', '.join(SUITES)} for sets of yours")  # fmt: skip
+        if box != (0.0, 1.0):
+            raise ValueError(f"the suite {name!r} is for images in [0, 1], not in the box {box}: choose "
+                             f"{', '.join(SUITES)}")  # fmt: skip
         return dict(make)
     if sets is None:
         raise ValueError(f"the suite {name!r} is made for sets, and none are given: name them, or choose "
@@ -194,6 +197,10 @@ SUITES: Mapping[str, Callable] = {
     "mixtures": mixtures,
     "dead-zone-mixtures": dead_zone_mixtures,
 }
+
+
+# Figures compare the columns of these: none is spared what another breaks. The others are run as cascades.
+WHOLE = frozenset({"mixtures", "dead-zone-mixtures"})
 
 
 def _climb_or_search(S, box: Box, steps: int, restarts: int):

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.figures.style import COLOURS, LABELS, PAGE
+from tradeoff.figures.style import COLOURS, LABELS, PAGE, run_named
 from tradeoff.mixtures import MIXED, RANDOM, SHARES, accuracy, standing, types
 from tradeoff.records import read_all
 
@@ -54,7 +54,7 @@ def draw(numbers: dict) -> Figure:
                         mew=0.4, lw=1, capsize=2, color=colour, label=label)  # fmt: skip
         first, second = (LABELS[name] for name in panel["types"])
         ax.set_xticks(beta, [f"0\n{second}", "¼", "½", "¾", f"1\n{first}"])
-        ax.set(title=f"{panel['run']}, n = {panel['n']}", xlim=(-0.08, 1.5), ylim=(0, 101))
+        ax.set(title=f"{run_named(panel['run'])}\nn = {panel['n']}", xlim=(-0.08, 1.5), ylim=(0, 101))
         ax.set_xlabel("share β of the budget")
         ax.grid(axis="y", lw=0.3)
     axes[0].set_ylabel("accuracy (%)")

@@ -85,9 +85,10 @@ def draw(numbers: dict) -> Figure:
     ax.annotate(f"{appendix['at 1']['V_max']:.3f}", (1, appendix["at 1"]["V_max"]), xytext=(5, -4),
                 textcoords="offset points", va="top", fontsize=6.5)  # fmt: skip
     ax.axvline(1, color="black", lw=0.6, ls=":")
-    ax.set_title(rf"any classifier: $\alpha={setting['alpha']:g}$, $d={setting['d']}$, $p_0={setting['p0']:.3f}$",
+    ax.set_title(rf"Appendix I: $\alpha={setting['alpha']:g}$, $d={setting['d']}$, $p_0={setting['p0']:.3f}$",
                  fontsize=7)  # fmt: skip
-    ax.set_xlabel(rf"radii, in units of $3\,/\sqrt{{d}}$ and ${setting['l1']:g}$")
+    ax.set_xlabel(rf"$\epsilon_\infty\,/\,(3/\sqrt{{d}}) = \epsilon_1\,/\,{setting['l1']:g}$")
+    ax.set_ylabel("robust risk")
     ax.set(xlim=(scale[0], scale[-1]), ylim=(0, 0.6))
     ax.legend(loc="upper left", handlelength=1.6)
     return figure

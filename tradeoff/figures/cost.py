@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from tradeoff.figures.style import COLOURS, PAGE
+from tradeoff.figures.style import COLOURS, PAGE, named
 from tradeoff.records import Record, read_all
 
 QUICK = {"runs": {"avg": ["mnist-avg", "mnist-avg-s1", "mnist-avg-s2"],
@@ -36,7 +36,7 @@ _STYLES = {"avg": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "o",
            "E-AT, against APGD": (COLOURS["l1"], "D", "--"),
            "E-AT, softened too": (COLOURS["l2"], "p", "-"),
            "linf, then E-AT": ("#6A3D9A", "<", "-."),
-           "linf, then E-AT, softened": ("#6A3D9A", ">", ":")}  # fmt: skip
+           "linf, then E-AT, softened": ("#8C564B", ">", "--")}  # fmt: skip
 
 
 def compute(results=None, *, runs: dict, sets: list[str], colour: dict, colour_sets: list[str]) -> dict:
@@ -74,7 +74,7 @@ def _curve(record: Record, sets: list[str]) -> dict:
 
 def draw(numbers: dict) -> Figure:
     """Left MNIST's curves, in the middle its accuracies at equal cost, right CIFAR-10's curves."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.9), width_ratios=(3, 2, 2), sharey=True)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 3.3), width_ratios=(3, 2, 2), sharey=True)
     for ax, curves, title in ((left, numbers["curves"], "MNIST"), (right, numbers["colour"], "CIFAR-10")):
         for strategy, found in curves.items():
             _draw_curves(ax, strategy, found)
@@ -94,12 +94,13 @@ def draw(numbers: dict) -> Figure:
         colour, marker, _ = _STYLES[strategy]
         middle.plot([k, k], [100 * at["low"], 100 * at["high"]], color=colour, lw=1)
         middle.plot(k, 100 * at["mean"], marker, color=colour, ms=5)
-    middle.set_xticks([])
+    middle.set_xticks(range(len(numbers["equal"])), map(named, numbers["equal"]), rotation=60, ha="right",
+                      rotation_mode="anchor", fontsize=5.5)  # fmt: skip
     for ax in (left, middle, right):
         ax.grid(axis="y", lw=0.3)
     handles, labels = left.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=5)
+        figure.legend(handles, map(named, labels), loc="outside upper center", ncols=5)
     return figure
 
 
@@ -110,4 +111,4 @@ def _draw_curves(ax, strategy: str, found: list[dict]) -> None:
         thin = {"lw": 0.6} if k else {"lw": 1.6, "marker": marker, "ms": 3.5, "label": strategy}
         ax.plot(spent, union, color=colour, ls=dash, **thin)
         if curve["strong"] is not None:
-            ax.plot(spent[-1], 100 * curve["strong"], "*", color=colour, ms=8, mec="black", mew=0.4)
+            ax.plot(spent[-1], 100 * curve["strong"], "*", color=colour, ms=7, mec="black", mew=0.4, zorder=4)

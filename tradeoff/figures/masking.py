@@ -20,14 +20,14 @@ from matplotlib.ticker import MaxNLocator
 from tradeoff.attacks import SLIDE, CoordinateBeam, Draws
 from tradeoff.attacks.ascent import evaluating, look
 from tradeoff.data import load
-from tradeoff.figures.style import COLOURS, PAGE
+from tradeoff.figures.style import COLOURS, PAGE, named
 from tradeoff.models import build
 from tradeoff.perturbations import L1
 from tradeoff.records import read_all
 from tradeoff.training import load_weights
 
 QUICK = {"runs": {"trained on linf": "mnist-linf", "trained on three norms (MSD)": "mnist-msd",
-                  "and along softened slopes (E-AT)": "mnist-e-at-soft"},
+                  r"trained on linf and l1, this along softened slopes too (E-AT)": "mnist-e-at-soft"},
          "eps": 10.0, "steps": 100, "tries": 5, "width": 8, "examples": 100, "points": 61, "seed": 0}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 _ENDS = (-0.3, 1.3)  # of both axes; the attacks' ends are at 1
@@ -110,7 +110,7 @@ def draw(numbers: dict) -> Figure:
             ax.set_axis_off()
         _plane(axes[3], panel, numbers["eps"])
         _lines(axes[4], panel)
-        row.suptitle(model, fontsize=8, x=0.01, ha="left")
+        row.suptitle(named(model), fontsize=8, x=0.01, ha="left")
     return figure
 
 

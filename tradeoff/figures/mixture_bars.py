@@ -5,13 +5,13 @@ rotation and ℓ∞ noise, or of ℓ∞ and ℓ1 noise. One of two: the adversar
 mixture of two: it splits its budget between the types, with shares that it searches or draws. All attacks of the
 committed evaluations by the suites "strong" and "mixtures" count, on the test images that both have; on ℓ1 noise alone
 those of the strong suite are longer than any on mixtures. Lines are exact 95 % intervals, and diamonds the paper's
-numbers for its own networks, where it has them.
+numbers for its own networks, where it has them (quoted from memory, not checked against its text).
 """
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.figures.style import COLOURS, LABELS, PAGE
+from tradeoff.figures.style import COLOURS, LABELS, PAGE, run_named
 from tradeoff.mixtures import MIXED, RANDOM, SHARES, accuracy, standing, types
 from tradeoff.published import MIXTURES
 from tradeoff.records import Record, read_all
@@ -71,7 +71,7 @@ def draw(numbers: dict) -> Figure:
         mixed = f"one type:\n{LABELS[first]}, {LABELS[second]}"
         ax.set_xticks([0, 1, 2, 3], ["no noise", mixed, "one of\ntwo", "mixture\nof two"], fontsize=6.5)
         ax.tick_params(axis="x", length=0)
-        ax.set(title=f"{panel['run']}, n = {panel['n']}", ylim=(0, 108))
+        ax.set(title=f"{run_named(panel['run'])}\nn = {panel['n']}", ylim=(0, 108))
     axes[0].set_ylabel("accuracy (%)")
     for ax in axes[len(panels) :]:
         ax.text(0.5, 0.5, "no committed evaluation yet", ha="center", transform=ax.transAxes, color="0.4")

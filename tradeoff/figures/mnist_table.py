@@ -1,8 +1,9 @@
 r"""All of MNIST, published and ours: accuracy of every model under every set, and under the worst of them.
 
 Rows are models, named by what they were trained on, at the paper's radii (ℓ∞ 0.3, ℓ1 10, ℓ2 2). The first two panels
-are published tables, those of Tramèr & Boneh (2019) and of Maini et al. (2020); the other two are ours on the first
-test images, under attacks like the paper's and under the strong suite, in the mean over seeds where there are several.
+are published tables, those of Tramèr & Boneh (2019) and of Maini et al. (2020), quoted from memory and not checked
+against their text; the other two are ours on the first test images, under the paper's own climbs (without the attacks
+of others that it ran beside them) and under the strong suite, in the mean over seeds where there are several.
 An empty cell (–) has not been published, or is not measured yet. Only what is committed is read:
 `python -m tradeoff.comparison` prints the numbers with their intervals, budgets and the reasons why they differ.
 """
@@ -11,10 +12,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.comparison import COMPARISONS, SUITES, rows
-from tradeoff.figures.style import LABELS, PAGE
+from tradeoff.comparison import COMPARISONS, SUITES, evaluations, rows
+from tradeoff.figures.style import PAGE, named
 from tradeoff.published import PUBLISHED
-from tradeoff.records import read_all
+from tradeoff.records import read_all, sources
 
 QUICK = {"comparison": "lp"}
 PARAMETERS = {"quick": QUICK, "full": QUICK}
@@ -34,9 +35,8 @@ def compute(results=None, *, comparison: str) -> dict:
         found = [[cells[model, column][suite] for column in columns] for model in models]
         panels.append({"title": f"ours, {suite} suite",
                        "cells": [[cell and 100 * cell.mean for cell in line] for line in found]})  # fmt: skip
-    measured = [o for record in records.values() for o in record.outcomes.values()]
-    data = sorted({o.about.get("data", "unknown") for o in measured})
-    return {"panels": panels, "models": models, "columns": columns, "data": "; ".join(data) or "nothing measured yet",
+    used = [o for suite in SUITES for o in evaluations(records, compared.runs, suite, compared.sets).values()]
+    return {"panels": panels, "models": models, "columns": columns, "data": sources(used),
             "read": {key: PUBLISHED[key].read for key in compared.published}}  # fmt: skip
 
 
@@ -52,8 +52,9 @@ def draw(numbers: dict) -> Figure:
             ax.text(column, row, "–" if unknown else f"{value:.1f}", ha="center", va="center", fontsize=5.6,
                     color="0.5" if unknown else "black" if value > 50 else "white")  # fmt: skip
         ax.set_title(panel["title"], fontsize=7)
-        ax.set_xticks(range(len(numbers["columns"])), [LABELS[column] for column in numbers["columns"]], fontsize=6)
-        ax.set_yticks(range(len(models)), models, fontsize=6.5)
+        ax.set_xticks(range(len(numbers["columns"])), [named(column) for column in numbers["columns"]], fontsize=6)
+        ax.set_yticks(range(len(models)), map(named, models), fontsize=6.5)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
+    figure.supxlabel("accuracy (%) under", fontsize=7)
     return figure

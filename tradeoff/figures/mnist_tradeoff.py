@@ -56,7 +56,7 @@ def draw(numbers: dict) -> Figure:
         ax.errorbar(at, value, yerr=[value - low, high - value], fmt="none", ecolor="black", lw=0.6, capsize=1.2)
     ax.set_xticks(range(len(numbers["models"])), [_TICKS[model] for model in numbers["models"]])
     ax.set_xlabel("trained on (avg, max: all three noise types)")
-    ax.set_ylabel("accuracy under attack (%)")
+    ax.set_ylabel("accuracy (%)")
     ax.set_ylim(0, 100)
     ax.set_title(numbers["data"], loc="right", color="0.35")
     figure.legend(loc="outside upper center", ncols=5)

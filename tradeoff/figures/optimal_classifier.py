@@ -78,7 +78,7 @@ def draw(numbers: dict) -> Figure:
     setting, x_0 = numbers["setting"], np.array(numbers["x_0"])
     titles = {"average": r"average: $V_{avg}$", "union": r"union: $V_{max}$", "affine": r"mixtures: $V_{affine}$"}
     sets = {"linf": (COLOURS["linf"], r"$\ell_\infty$ ball"), "l1": (COLOURS["l1"], r"$\ell_1$ ball"),
-            "union": (COLOURS["l2"], "union, or its hull"), "affine": (COLOURS["l2"], None)}  # fmt: skip
+            "union": (COLOURS["union"], "their union"), "affine": (COLOURS["affine"], "their hull")}  # fmt: skip
     alpha, p0, top = setting["alpha"], setting["p0"], 2.5 * setting["alpha"]
     for ax, panel in zip(axes, numbers["panels"], strict=True):
         t, lowest = (np.array(panel[key], dtype=float) for key in ("t", "lowest"))  # None becomes nan
@@ -101,7 +101,7 @@ def draw(numbers: dict) -> Figure:
     axes[0].set_ylabel(r"weak features, $T = \Sigma\, x_i\,/\sqrt{d}$")
     handles = [
         Line2D([], [], color="black", lw=1.4, label=r"threshold $t(x_0)$"),
-        *(Line2D([], [], color=colour, lw=0.9, label=label) for colour, label in sets.values() if label),
+        *(Line2D([], [], color=colour, lw=0.9, label=label) for colour, label in sets.values()),
         Patch(facecolor="white", edgecolor="0.6", hatch="....", lw=0, label="either answer"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -6,7 +6,7 @@ the linear classifiers sign(c x_0 + T), c ≥ 0; dashed: Theorem 1's own bound. 
 hidden layer, trained on samples against both noises, on the average of the two cross-entropies or on the worst. Their
 risks are the shares of fresh samples that a search of the plane breaks, and so lower bounds. Last panel: by how much
 R_avg of the one, and R_max of the other, exceeds the least of any classifier; a network's intervals all hold with
-probability 1 - 1e-9. At Theorem 1's radii a constant would do best, and these networks do worse.
+probability 1 - 1e-9. At Theorem 1's radii a constant would do best; the network trained on the average does worse.
 """
 
 from math import sqrt
@@ -126,7 +126,8 @@ def _draw_excess(ax, numbers: dict, styles: dict) -> None:
     ax.set_xscale("symlog", linthresh=0.01, linscale=1.5)
     ax.set_xticks([-0.01, 0, 0.01, 0.1, 1], ["−0.01", "0", "0.01", "0.1", "1"])
     ax.minorticks_off()
-    ax.set(xlim=(-0.012, 2), ylim=(len(rows) - 0.5, -0.7))
+    least = min(excess - half for _, network in rows for excess, half in [network["excess"]])
+    ax.set(xlim=(min(-0.012, 1.3 * least), 2), ylim=(len(rows) - 0.5, -0.7))
     ax.set_yticks(range(len(rows)), labels, fontsize=6.5)
     ax.set_xlabel("excess risk of the trained networks")
     ax.set_title(rf"$d = {numbers['setting']['d']}$, $p_0 = {numbers['setting']['p0']:g}$")

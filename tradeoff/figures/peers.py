@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.figures.style import COLOURS, LABELS, PAGE
+from tradeoff.figures.style import COLOURS, LABELS, PAGE, named
 from tradeoff.files import read_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
@@ -89,7 +89,7 @@ def draw(numbers: dict) -> Figure:
                 ax.plot([100 * pair["peer"], 100 * pair["ours"]], [y, y], color=colour, lw=0.8)
                 ax.plot(100 * pair["peer"], y, "o", ms=5, mfc="white", color=colour)
                 ax.plot(100 * pair["ours"], y, "o", ms=3, color=colour)
-        ax.set_title(model)
+        ax.set_title(named(model))
         ax.set_xlim(-4, 100)
         ax.set_xlabel("accuracy (%)")
         ax.grid(axis="x", lw=0.3)

@@ -3,7 +3,8 @@ r"""What every classifier must lose on D_B, exactly, against the sizes of two ty
 First panel: three nested regions. Where both radii are small some classifier withstands mixtures of the two types
 (V_affine < ½), hence the worst of the two; then one withstands the worst of the two (V_max < ½) but none withstands
 mixtures; in the rest the types exclude each other (V_max = ½, and but for a narrow strip V_avg = ½). Lines: the
-geometric criterion (μ in the hull of the two sets, 2μ in the sum of two of them), sufficient, and on D_B nearly sharp.
+geometric criterion (dashed, for mixtures: μ in the hull of the two sets; solid, for the union: 2μ in the sum of two of
+them), sufficient, and on D_B nearly sharp.
 The cross marks the radii of Theorem 1. Other panels: the least risk under each adversary. Its jump at ε∞ + ε1 = 2 is
 where one type, after the other, first turns x_0 into that of the other label.
 """
@@ -26,8 +27,8 @@ LEVELS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.499]
 
 
 def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> dict:
-    """Values over points × points radii, ε∞ in [0, 3η] (columns) and ε1 in [0, 4] (rows), and where the geometric
-    criterion holds; for each ε∞ the least ε1 that no classifier withstands, and the least where the criterion holds."""
+    """Values over points × points radii, ε∞ in [0, 3η] (columns) and ε1 in [0, 4] (rows); for each
+    ε∞ the least ε1 that no classifier withstands, and the least where the geometric criterion holds."""
     D = BernoulliFeature(alpha, d, p0)
     linf, l1 = np.linspace(0, 3, points), np.linspace(0, 4, points)
     games = [(Linf(float(a) * D.eta), L1(float(b))) for b in l1 for a in linf]
@@ -36,7 +37,6 @@ def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> di
         return np.reshape(cells, (points, points)).tolist()
 
     values = {name: [round(game.value, 6) for game in game_values(D, games, name)] for name in ADVERSARIES}
-    criterion = {name: table([exclusive(D, sets, name) for sets in games]) for name in ("union", "affine")}
 
     def lost(sets, name):
         return game_values(D, [sets], name)[0].value >= 0.5
@@ -46,9 +46,9 @@ def compute(results=None, *, alpha: float, d: int, p0: float, points: int) -> di
         "linf": linf.tolist(),
         "l1": l1.tolist(),
         "values": {name: table(cells) for name, cells in values.items()},
-        "criterion": criterion,
         "edges": {
-            name: {kind: _edge(test, name, D, linf, l1[-1]) for kind, test in tests.items()} for name in criterion
+            name: {kind: _edge(test, name, D, linf, l1[-1]) for kind, test in tests.items()}
+            for name in ("union", "affine")
         },
         "setting": {"alpha": alpha, "d": d, "p0": p0},
     }

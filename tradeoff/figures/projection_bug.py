@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tradeoff.figures.style import PAGE
+from tradeoff.figures.style import COLOURS, PAGE
+from tradeoff.paired import exact_interval
 from tradeoff.perturbations import L1
 from tradeoff.perturbations.lp import TOLERANCE, norm
 
@@ -93,8 +93,7 @@ def compute(results, *, experiments: dict, dimensions, draws: int, radii, steps:
             rescaled = torch.stack([run.model(x + r).argmax(dim=1) == y for r in inward])
         for name, still in (("exact", right), ("off by one", wrong), ("rescaled", rescaled)):
             accuracy[name].append(float(still.all(dim=0).double().mean()))
-        found = binomtest(round(accuracy["exact"][-1] * len(x)), len(x)).proportion_ci(0.95, method="exact")
-        interval.append([float(found.low), float(found.high)])
+        interval.append(list(exact_interval(round(accuracy["exact"][-1] * len(x)), len(x))))
         most.append(float(size.max()))
         outside.append(float((size > 1 + TOLERANCE).any(dim=0).double().mean()))
     return {"excess": excess, "radii": list(radii), "accuracy": accuracy, "interval": interval, "most": most,
@@ -109,19 +108,25 @@ def draw(numbers: dict) -> Figure:
     low, middle, high, most = (
         np.array([row[name] for row in numbers["excess"].values()]) for name in ("low", "median", "high", "most")
     )
-    left.fill_between(d, low, high, color="#0072B2", alpha=0.2, lw=0)
-    left.plot(d, middle, "o-", ms=3, color="#0072B2", label="median and 5 to 95 %")
-    left.plot(d, most, "^:", ms=3, color="#0072B2", label="largest")
+    left.fill_between(d, low, high, color=COLOURS["linf"], alpha=0.2, lw=0)
+    left.plot(d, middle, "o-", ms=3, color=COLOURS["linf"], label="median and 5 to 95 %")
+    left.plot(d, most, "^:", ms=3, color=COLOURS["linf"], label="largest")
     left.plot(d, d, color="black", lw=0.6, ls="--", label="d")
-    left.plot([numbers["features"]], [max(numbers["most"])], "s", ms=4, color="#D55E00", label="SLIDE on digits")
+    left.plot([numbers["features"]], [max(numbers["most"])], "s", ms=4, color=COLOURS["l1"], label="SLIDE on digits")
     left.set_ylim(0.95, 1.1 * most.max())
     left.set_xscale("log")
     left.set_yscale("log")
     left.set_xlabel("dimension d")
     left.set_ylabel("norm / radius")
     left.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
-    styles = {"exact": ("o-", "#000000"), "off by one": ("^--", "#D55E00"), "rescaled": ("s:", "#0072B2")}
-    right.fill_between(numbers["radii"], *100 * np.array(numbers["interval"]).T, color="#000000", alpha=0.12, lw=0)
+    styles = {
+        "exact": ("o-", COLOURS["clean"]),
+        "off by one": ("^--", COLOURS["l1"]),
+        "rescaled": ("s:", COLOURS["linf"]),
+    }
+    right.fill_between(
+        numbers["radii"], *100 * np.array(numbers["interval"]).T, color=COLOURS["clean"], alpha=0.12, lw=0
+    )
     for name, (style, colour) in styles.items():
         right.plot(numbers["radii"], 100 * np.array(numbers["accuracy"][name]), style, ms=3, color=colour, label=name)
     right.set_xlabel(r"$\ell_1$ radius")

@@ -1,5 +1,6 @@
 """One style for all figures: the paper's column width, embedded fonts, colours that colour-blind readers tell apart."""
 
+import re
 from contextlib import contextmanager
 
 import matplotlib
@@ -7,7 +8,7 @@ from matplotlib import pyplot as plt
 
 COLUMN, PAGE = 3.35, 6.9  # inches
 
-# Okabe & Ito (2008); each adversary keeps its colour, and its marker, in every figure.
+# Okabe & Ito (2008); an adversary keeps its colour, and its marker, in every figure. What is none borrows them.
 COLOURS = {
     "clean": "#000000",
     "linf": "#0072B2",
@@ -23,6 +24,9 @@ MARKERS = {"clean": "D", "linf": "o", "l1": "s", "l2": "^", "rt": "v", "average"
            "affine": "P"}  # fmt: skip
 LABELS = {"clean": "clean", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$", "l2": r"$\ell_2$", "rt": "rotation",
           "average": "average", "union": "union", "affine": "affine"}  # fmt: skip
+_NAMES = {**LABELS, "msd": "MSD", "e-at": "E-AT", "apgd": "APGD", "mnist": "MNIST", "cifar10": "CIFAR-10",
+          "max-rt": rf"max ({LABELS['linf']}, rotation)", "max-l1": rf"max ({LABELS['linf']}, {LABELS['l1']})",
+          "avg-l1": rf"avg ({LABELS['linf']}, {LABELS['l1']})"}  # fmt: skip
 
 _RC: dict = {
     "font.family": "serif",
@@ -43,6 +47,26 @@ _RC: dict = {
     "pdf.fonttype": 42,  # text stays text
     "savefig.bbox": None,
 }
+
+
+def named(text: str) -> str:
+    """The names of sets and networks as figures write them.
+
+    >>> named("msd, paper's CNN"), named("max-rt")
+    ("MSD, paper's CNN", 'max ($\\ell_\\infty$, rotation)')
+    """
+    known = "|".join(sorted(map(re.escape, _NAMES), key=len, reverse=True))
+    return re.sub(rf"(?<![-\w])(?:{known})(?![-\w])", lambda found: _NAMES[found[0]], text)
+
+
+def run_named(run: str) -> str:
+    """A run by its data and its network.
+
+    >>> run_named("mnist-max")
+    'MNIST, max'
+    """
+    data, _, network = run.partition("-")
+    return f"{named(data)}, {named(network)}"
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tradeoff.figures.style import COLOURS, LABELS, MARKERS, PAGE
-from tradeoff.records import read_all
+from tradeoff.figures.style import COLOURS, LABELS, MARKERS, PAGE, named
+from tradeoff.records import attacking, read_all, sources
 from tradeoff.transfer import TRANSFERS, matrix, order, prediction
 
 QUICK = {"names": tuple(TRANSFERS)}
@@ -24,12 +24,13 @@ _NAMES = {**LABELS, "bc": "brightness,\ncontrast", "blur": "blur", "elastic": "e
 
 def compute(results=None, *, names) -> dict:
     """A panel per data set: the matrix in its order, None for gaps, each network's own sets, and the prediction."""
-    panels, data = [], set()
+    panels, used = [], []
     for name in names:
         transfer = TRANSFERS[name]
         records = read_all(transfer.runs)
         values, trained, found = matrix(records, transfer), list(transfer.trained), prediction(records, transfer)
-        rows, columns = order(values), order(values.T)
+        rows = [i for i in order(values) if np.isfinite(values[i]).any()]
+        columns = [j for j in order(values.T) if np.isfinite(values[:, j]).any()]
         panels.append({
             "title": transfer.title,
             "cells": [[None if np.isnan(values[i, j]) else float(values[i, j]) for j in columns] for i in rows],
@@ -39,8 +40,9 @@ def compute(results=None, *, names) -> dict:
             "prediction": found and {"cells": found.cells, "correlation": found.correlation,
                                      "interval": found.interval},
         })  # fmt: skip
-        data |= {o.about.get("data", "unknown") for record in records.values() for o in record.outcomes.values()}
-    return {"panels": panels, "data": "; ".join(sorted(data)) or "nothing measured yet"}
+        used += [outcomes for run in transfer.trained.values() for S in transfer.sets
+                 for outcomes in attacking(records[run], S)]  # fmt: skip
+    return {"panels": panels, "data": sources(used)}
 
 
 def _own(name: str) -> list[str]:
@@ -68,8 +70,10 @@ def _draw(left, right, numbers: dict) -> None:
         if numbers["columns"][j] in numbers["own"][numbers["rows"][i]]:
             left.add_patch(plt.Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, ec=COLOURS["l1"], lw=1.4))
     left.set_xticks(range(cells.shape[1]), [_NAMES[name] for name in numbers["columns"]], fontsize=5.5)
-    left.set_yticks(range(cells.shape[0]), [_NAMES.get(name, name).replace("\n", " ") for name in numbers["rows"]])
-    left.set(xlabel="tested on", ylabel="trained on", title=numbers["title"])
+    left.set_yticks(
+        range(cells.shape[0]), [named(_NAMES.get(name, name).replace("\n", " ")) for name in numbers["rows"]]
+    )
+    left.set(xlabel="tested on", ylabel="trained on", title=f"{numbers['title']}: accuracy (%)")
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     found = numbers["prediction"]
@@ -90,4 +94,5 @@ def _draw(left, right, numbers: dict) -> None:
     right.set(xscale="log", xlabel="radius in the hull / radius tested", ylabel="accuracy (%)", ylim=(-3, 101))
     right.set_xlim(0.02, 3)
     right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    right.set_title(f"rank correlation {found['correlation']:.2f} ({low:.2f} to {high:.2f})", fontsize=7)
+    said = "rank correlation {:.2f} ({:.2f} to {:.2f})".format(found["correlation"], low, high)
+    right.set_title(said.replace("-", "−"), fontsize=7)
