@@ -20,8 +20,8 @@
 # answers were to train on all of them, in the mean (*avg*) or on the worst for each digit (*max*). Maini et al. (2020)
 # replied with *MSD*, which mixes the three in every step of the attack that it trains on, Croce and Hein (2022) with
 # *E-AT*, which trains on one at a time. Since then attacks have become better, above all in $\ell_1$. On this page we
-# train such networks again, attack them twice, as the paper did and with our strong suite, and set the numbers side by
-# side (sections 1 to 3). Then we ask which attack makes the difference (4), why the older ones miss it (5), which of
+# train such networks again, attack them twice, much as the paper did and with our strong suite, and set the numbers
+# side by side (sections 1 to 3). Then we ask which attack makes the difference (4), why the older ones miss it (5), which of
 # the paper's claims stand (6), and how robustness grows and what it costs (7, 8).
 #
 # Nothing is trained here. Everything is read from the results in `tradeoff/results/runs`; whatever is not there yet
@@ -54,14 +54,15 @@ print(f"{len(trained)} of {len(records)} networks are trained, {len(evaluated)} 
 print(tables.text(*training_table(lp, records)))
 
 # %% [markdown]
-# A forward and a backward pass of an example count as one pass, here and below. Both say what a result has cost, in a
-# unit that no machine changes.
+# A forward and a backward pass of an example count as one pass, here and below: the cost of a result in a unit that no
+# machine changes. Minutes are those of a machine with other work.
 #
 # ## 2. The table
 #
-# Two published tables on the left, ours on the right. *Paper suite*: one hundred steps from forty starts, with the
-# attacks of others that the paper ran beside its own. *Strong suite*: ours, made to break most for its cost (notebook
-# 06). Read the columns $\ell_1$ and *union* from left to right.
+# Two published tables on the left (the paper's quoted from memory), ours on the right. *Paper suite*: the paper's own
+# climbs, one hundred steps from forty starts, but without the attacks of others that it ran beside them; so the network
+# trained on $\ell_\infty$ noise looks far better here than there. *Strong suite*: ours, made to break most for its cost
+# (notebook 06). Read the columns $\ell_1$ and *union* from left to right.
 
 # %%
 module = figure_module("mnist_table")
@@ -185,8 +186,9 @@ for name, reason in claims.UNCONFIRMED.items():
 # ## 7. How robustness grows
 #
 # Accuracy after every epoch, watched with short attacks that are the same for all (so that these are upper bounds).
-# Marks at the right: the networks that were trained on that set alone. What separates them from the curves is the price
-# of robustness to several kinds of noise. The learning rate falls to a tenth half way.
+# Marks at the right: the networks that were trained on that set alone. Under $\ell_\infty$ and $\ell_1$ noise what
+# separates them from the curves is the price of robustness to several kinds of noise; under $\ell_2$ the short attacks
+# overstate the curves (section 6). The learning rate falls to a tenth half way.
 
 # %%
 for name in ("mnist_epochs", "cost"):
@@ -201,8 +203,8 @@ print("million passes: " + ", ".join(f"{run} {spent:.1f}" for run, spent in cost
 #
 # The last figure puts the same curves against what they have cost. An epoch of avg attacks every digit once for each
 # set and learns from all of the results; max attacks as often and learns from one; MSD tries a step of each norm; E-AT
-# and its control, alternating, attack each digit once. At equal cost the cheap ones have seen the data more often. On
-# the right, every strategy at the whole cost of the cheapest one.
+# and its control, alternating, attack each digit once. At equal cost the cheap ones have seen the data more often. In
+# the middle, every strategy at the whole cost of the cheapest one; on the right CIFAR-10 (notebook 08).
 #
 # ## What was learned
 #

@@ -45,7 +45,7 @@ print("attacked by mixtures:", ", ".join(records))
 # %% [markdown]
 # ## 1. What a mixture looks like
 #
-# Four digits, each moved, under noise, and under half of either. Both halves are the worst that a search has found. To
+# Four digits, each moved as far as the set allows, under random noise of the whole radius, and under half of either. To
 # the eye the mixture is the mildest of the three.
 
 # %%

@@ -19,7 +19,7 @@
 # This was the first question of the poster. The paper reached 52 % under the union of the three, the best published
 # network 58 % (MSD). Notebook 07 has shown what became of these numbers: under attacks that see past a masked gradient
 # they are a fraction. Here is a network that was built from what masks the gradient, and then attacked by attacks that
-# know how it was built. Its number is no higher than the published ones. But it has faced more.
+# know how it was built. Its number lies between those two. But it has faced more.
 #
 # Everything is read from the results in `tradeoff/results/runs`; whatever is not there yet shows as a gap.
 #

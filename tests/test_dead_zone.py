@@ -292,6 +292,7 @@ def digits():
 @pytest.mark.slow
 @pytest.mark.parametrize("S", [L1(5), L2(1.3)], ids=str)
 def test_breaks_digits_that_gradients_and_blind_search_leave(S, digits):
+    """At fixed seeds: no test of chance."""
     model, x, y = digits
 
     def standing(attack):
@@ -304,6 +305,7 @@ def test_breaks_digits_that_gradients_and_blind_search_leave(S, digits):
 
 @pytest.mark.slow
 def test_training_on_flips_resists_them(digits):
+    """At fixed seeds: no test of chance."""
     train = load("digits", "train").first(2000)
     model, x, y = digits
     attacks = [Flips(L1(5), 5, early_stop=False, loss="ce"), StraightThrough(PGD(L2(1.3), 5, early_stop=False))]

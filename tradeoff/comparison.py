@@ -1,6 +1,6 @@
 """python -m tradeoff.comparison: the paper's tables beside ours, from committed results alone.
 
-A row is a model under a set. Ours stands there twice, under the suite that attacks as the paper did and under the
+A row is a model under a set. Ours stands there twice, under the suite that climbs as the paper did and under the
 strong one, each with what the attack cost; what is not there is a gap, "–". The last column says why numbers differ,
 from the outcomes: whether ours are the published ones up to sampling, and which sets and attacks broke what the paper's
 suite had left standing.
@@ -364,6 +364,7 @@ def notes(comparison: Comparison) -> list[str]:
         "Accuracy in percent. Ours: in parentheses the exact 95 % interval, in brackets the range of several seeds, "
         "their mean before it. Passes: what the attacks cost an example and network, a forward and a backward pass "
         "counting as one. Difference of the suites: percentage points (first seed), paired bootstrap 95 % interval. "
+        "The paper suite: the paper's own climbs and grid, without the attacks of others that it ran beside them. "
         f"Near the best: at most {100 * NEAR:.0f} points below it, in the mean over seeds.",
         *(f"{PUBLISHED[key].title}: {PUBLISHED[key].attacks}; "
           f"{f'{PUBLISHED[key].n:,} examples' if PUBLISHED[key].n else 'number of examples not recorded here'}, "

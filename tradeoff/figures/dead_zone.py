@@ -79,13 +79,14 @@ def draw(numbers: dict) -> Figure:
     """Three panels."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.5))
     band = numbers["band"]
-    left.fill_between(band["x"], band["low"], band["high"], color="0.85", lw=0, label="optimal")
-    left.plot(band["x"], band["front"], color="black", label="the front end")
+    left.fill_between(band["x"], band["low"], band["high"], color="0.85", lw=0)
+    left.plot(band["x"], band["front"], color="black")
+    left.text(0.03, 0.93 * max(band["front"]), "the\nfront end", va="top", fontsize=7)
+    left.text(0.33, 0.6 * min(band["low"]), "optimal", va="top", fontsize=7)
     for end in (numbers["a"], 1 - numbers["a"]):
         left.axvline(end, color="0.6", lw=0.6, ls=":")
     left.set(xlabel="pixel", ylabel="threshold on the other features", xlim=(0, 1))
     left.set_title(f"one pixel's game, $V_{{max}}$ = {band['value']:.3f}")
-    left.legend(loc="lower left", bbox_to_anchor=(-0.02, -0.02), handlelength=1.2, borderpad=0.2)
     for S, points in numbers["flips"].items():
         if points:
             count, accuracy, paper = np.array(points).T

@@ -1,8 +1,8 @@
 r"""All of MNIST, published and ours: accuracy of every model under every set, and under the worst of them.
 
 Rows are models, named by what they were trained on, at the paper's radii (ℓ∞ 0.3, ℓ1 10, ℓ2 2). The first two panels
-are published tables, those of Tramèr & Boneh (2019) and of Maini et al. (2020), quoted from memory and not checked
-against their text; the other two are ours on the first test images, under the paper's own climbs (without the attacks
+are published tables, that of Tramèr & Boneh (2019), quoted from memory and not checked against its text, and that of
+Maini et al. (2020); the other two are ours on the first test images, under the paper's own climbs (without the attacks
 of others that it ran beside them) and under the strong suite, in the mean over seeds where there are several.
 An empty cell (–) has not been published, or is not measured yet. Only what is committed is read:
 `python -m tradeoff.comparison` prints the numbers with their intervals, budgets and the reasons why they differ.
