@@ -21,8 +21,8 @@
 # replied with *MSD*, which mixes the three in every step of the attack that it trains on, Croce and Hein (2022) with
 # *E-AT*, which trains on one at a time. Since then attacks have become better, above all in $\ell_1$. On this page we
 # train such networks again, attack them twice, much as the paper did and with our strong suite, and set the numbers
-# side by side (sections 1 to 3). Then we ask which attack makes the difference (4), why the older ones miss it (5), which of
-# the paper's claims stand (6), and how robustness grows and what it costs (7, 8).
+# side by side (sections 1 to 3). Then we ask which attack makes the difference (4), why the older ones miss it (5),
+# which of the paper's claims stand (6), and how robustness grows and what it costs (7, 8).
 #
 # Nothing is trained here. Everything is read from the results in `tradeoff/results/runs`; whatever is not there yet
 # shows as a gap, "–". All of our numbers are computed below, on the first test images of MNIST.
