@@ -127,7 +127,7 @@ print(f"{inside.sum()} sets; the lowest lies {excess.min():+.1e} from the line")
 # %% [markdown]
 # Now the bookkeeping. Adversary $i$ makes a classifier err on label $+1$ up to some level of $T$: $M^i_+$ on inputs
 # with $x_0 = y$, and $M^i_-$ on those with $x_0 = -y$. On label $-1$ the levels of $-T$ are $N^i_\pm$ (no kin of
-# the number of places in notebook 03). Let $G_{ij}(\delta)$ be the half-width, at the offset $\delta$ of $x_0$, of the
+# the number of places in notebook 03). Let $G_{ij}(u)$ be the half-width, at the offset $u$ of $x_0$, of the
 # Minkowski sum $K_i \oplus K_j$. If an input of label $+1$ and one of label $-1$ differ by less, then noise takes both
 # to the same point, and one of them is lost. Inputs of the two labels that both have $x_0 = y$ are $2$ apart in $x_0$;
 # one with $x_0 = y$ and one with $x_0 = -y$ share their $x_0$. Hence the
@@ -380,33 +380,33 @@ with paper_style():
 # not convex. There the finite program has no counterpart, but flow and cut need none.
 
 # %%
-G, noise = GaussianFeature(alpha=2, d=100), (Linf(D.eta), L1(2))
-game = game_value(G, noise, "affine")
+D_G, noise = GaussianFeature(alpha=2, d=100), (Linf(D.eta), L1(2))
+game = game_value(D_G, noise, "affine")
 (c, _), delta = game.thresholds, -ndtri(game.value)
-normal = np.array([c, 1.0]) / np.hypot(c / G.alpha, 1)  # of standard deviation one
-touch = delta * normal / (G.alpha**2, 1)  # of the ellipse around the origin, Σ normal times δ
-z = np.array([1.0, G.alpha]) - touch
+normal = np.array([c, 1.0]) / np.hypot(c / D_G.alpha, 1)  # of standard deviation one
+touch = delta * normal / (D_G.alpha**2, 1)  # of the ellipse around the origin, Σ normal times δ
+z = np.array([1.0, D_G.alpha]) - touch
 hull = Affine(*noise)
-r = np.r_[z[0], np.full(G.d, z[1] / np.sqrt(G.d))]
-V = enclosure(G, noise, "affine")
-w = np.r_[c, np.full(G.d, 1 / np.sqrt(G.d))]
+r = np.r_[z[0], np.full(D_G.d, z[1] / np.sqrt(D_G.d))]
+V = enclosure(D_G, noise, "affine")
+w = np.r_[c, np.full(D_G.d, 1 / np.sqrt(D_G.d))]
 print(f"V_affine = {game.value:.7f}, enclosure [{float(V.lower()):.7f}, {float(V.upper()):.7f}]; the half-plane has "
-      f"{G.linear_risk(w, Union(noise)):.7f}; its z costs {hull.gauge(r[None])[0]:.9f} of the budget")  # fmt: skip
+      f"{D_G.linear_risk(w, Union(noise)):.7f}; its z costs {hull.gauge(r[None])[0]:.9f} of the budget")  # fmt: skip
 for adversary in ("affine", "union", "average"):
-    lower, upper = flow_bounds(G, noise, adversary, 1 / 16)
+    lower, upper = flow_bounds(D_G, noise, adversary, 1 / 16)
     print(f"{adversary:8} flow {lower:.4f} ≤ V ≤ {upper:.4f} cut")
 turn = np.linspace(0, 2 * np.pi, 721)
 directions = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-spread = np.concatenate([directions[:, :1], np.repeat(directions[:, 1:] / np.sqrt(G.d), G.d, axis=1)], axis=1)
+spread = np.concatenate([directions[:, :1], np.repeat(directions[:, 1:] / np.sqrt(D_G.d), D_G.d, axis=1)], axis=1)
 with paper_style():
     figure, ax = plt.subplots(figsize=(PAGE * 0.5, 3.4))
     outline = directions / hull.gauge(spread)[:, None]
     for s, style in ((1, "-"), (-1, "--")):
-        ax.fill(*(s * np.array([1, G.alpha]) + outline).T, color=COLOURS["affine"], alpha=0.25, lw=0)
-        ax.plot(*(s * np.array([1, G.alpha]) + outline).T, style, color=COLOURS["affine"], lw=0.9)
-        ax.plot(s, s * G.alpha, "o" if s > 0 else "s", color="black", mfc="black" if s > 0 else "white", ms=5)
+        ax.fill(*(s * np.array([1, D_G.alpha]) + outline).T, color=COLOURS["affine"], alpha=0.25, lw=0)
+        ax.plot(*(s * np.array([1, D_G.alpha]) + outline).T, style, color=COLOURS["affine"], lw=0.9)
+        ax.plot(s, s * D_G.alpha, "o" if s > 0 else "s", color="black", mfc="black" if s > 0 else "white", ms=5)
         ax.plot(*(s * touch), "x", color=COLOURS["l1"], ms=5, zorder=4)
-    ax.plot(*(delta * directions / (G.alpha, 1)).T, ":", color="black", lw=0.9)
+    ax.plot(*(delta * directions / (D_G.alpha, 1)).T, ":", color="black", lw=0.9)
     ax.plot([-3, 3], [3 * c, -3 * c], color="black")
     ax.set(xlabel="$x_0$", ylabel="$T$", aspect="equal", xlim=(-3.2, 3.2), ylim=(-4.3, 4.3))
     display(figure)
@@ -421,14 +421,14 @@ with paper_style():
 #
 # Nobody knows the distribution of images. But the argument of the flow needs no distribution, only points. Two test
 # images of different labels *conflict* when some ball around one meets some ball around the other. With
-# $\delta = |x - x'|$ coordinatewise,
+# $\Delta = |x - x'|$ coordinatewise,
 #
 # | balls | they meet if |
 # |---|---|
-# | $\ell_p$, $\ell_p$ | $\lVert \delta \rVert_p \le 2\epsilon_p$ |
-# | $\ell_\infty$, $\ell_1$ | $\sum_i (\delta_i - \epsilon_\infty)_+ \le \epsilon_1$ |
-# | $\ell_\infty$, $\ell_2$ | $\sum_i (\delta_i - \epsilon_\infty)_+^2 \le \epsilon_2^2$ |
-# | $\ell_2$, $\ell_1$ | the $\ell_2$ distance of $\delta$ from the $\ell_1$ ball is at most $\epsilon_2$ |
+# | $\ell_p$, $\ell_p$ | $\lVert \Delta \rVert_p \le 2\epsilon_p$ |
+# | $\ell_\infty$, $\ell_1$ | $\sum_i (\Delta_i - \epsilon_\infty)_+ \le \epsilon_1$ |
+# | $\ell_\infty$, $\ell_2$ | $\sum_i (\Delta_i - \epsilon_\infty)_+^2 \le \epsilon_2^2$ |
+# | $\ell_2$, $\ell_1$ | the $\ell_2$ distance of $\Delta$ from the $\ell_1$ ball is at most $\epsilon_2$ |
 #
 # A classifier is right under all noise on a set of points without conflicts, and on no other. So the least union error
 # of *any* classifier on these points is a minimum vertex cover of the graph of conflicts. Between two classes that is a

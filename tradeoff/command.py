@@ -2,9 +2,9 @@
 
 --out DIR is where files go, --runs DIR where trained models and their outcomes are, --run DIR where an interrupted
 command finds what it had finished, --n N the first N examples, --device a torch device, --list names what there is
-and does nothing, --force replaces what is there, --json [FILE] gives the results as JSON. Exit codes: 0 done, 1 for
-what was found or could not be finished (each command says what), 2 for a wrong request, before any work, 130 for an
-interruption.
+and does nothing, --force replaces what is there, --json [FILE] gives the results as JSON: without a FILE, or with -,
+that alone goes to standard output. Exit codes: 0 done, 1 for what was found or could not be finished (each command says
+what), 2 for a wrong request, before any work, 130 for an interruption.
 """
 
 import argparse

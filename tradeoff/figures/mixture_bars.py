@@ -46,11 +46,13 @@ def _bars(record: Record) -> dict:
 
 
 def draw(numbers: dict) -> Figure:
-    """A group of bars per network."""
+    """A panel of bars per network."""
     panels = numbers["panels"]
-    columns = max(2, len(panels))
-    figure, axes = plt.subplots(1, columns, figsize=(min(PAGE, 1 + 2.4 * columns), 2.5), sharey=True)
-    for ax, panel in zip(axes, panels, strict=False):
+    columns = min(3, max(2, len(panels))) if len(panels) != 4 else 2
+    rows = -(-max(1, len(panels)) // columns)
+    size = (min(PAGE, 1 + 2.4 * columns), 2.3 * rows + 0.2)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    for ax, panel in zip(axes.flat, panels, strict=False):
         bars = panel["bars"]
         first, second = [name for name in bars if name not in ("clean", "union", "affine")]
         places = dict(zip(bars, (0, 0.8, 1.2, 2, 3), strict=True))
@@ -72,8 +74,9 @@ def draw(numbers: dict) -> Figure:
         ax.set_xticks([0, 1, 2, 3], ["no noise", mixed, "one of\ntwo", "mixture\nof two"], fontsize=6.5)
         ax.tick_params(axis="x", length=0)
         ax.set(title=f"{run_named(panel['run'])}\nn = {panel['n']}", ylim=(0, 108))
-    axes[0].set_ylabel("accuracy (%)")
-    for ax in axes[len(panels) :]:
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy (%)")
+    for ax in axes.flat[len(panels) :]:
         ax.text(0.5, 0.5, "no committed evaluation yet", ha="center", transform=ax.transAxes, color="0.4")
         ax.set_axis_off()
     return figure

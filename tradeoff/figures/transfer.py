@@ -84,7 +84,7 @@ def _draw(left, right, numbers: dict) -> None:
     for run, name, share, value in found["cells"]:
         right.plot(share, 100 * value, MARKERS[name], color=COLOURS[name], mec="black", mew=0.4, ms=6)
         label, beside = run.partition("-")[2], (-4, 3) if run == "mnist-linf" else (4, 3)
-        right.annotate(LABELS.get(label, label), (share, 100 * value), xytext=beside, textcoords="offset points",
+        right.annotate(named(label), (share, 100 * value), xytext=beside, textcoords="offset points",
                        ha="right" if beside[0] < 0 else "left", fontsize=6)  # fmt: skip
     tested = dict.fromkeys(name for _, name, _, _ in found["cells"])
     handles = [plt.Line2D([], [], marker=MARKERS[name], ls="", color=COLOURS[name], mec="black", mew=0.4,

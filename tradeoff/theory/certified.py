@@ -27,7 +27,7 @@ NEARBY = (-1e-2, -1e-4, -1e-6, 0.0, 1e-6, 1e-4, 1e-2)  # relative errors of a sl
 # Of the lattices that enclose an average:
 STEP = 1 / 512
 NEAR = 32.0  # levels on either side of where the optimum is, none left out
-BUDGET = 300_000  # levels in all, seconds
+BUDGET = 300_000  # levels in all: some seconds of work
 TIGHT = 1e-7  # a constraint this near to the lattice counts as on it
 CURVATURE = 0.2420 / 8  # |Φ''| ≤ 1/√(2πe); the masses sum to 2, and the risk is half
 

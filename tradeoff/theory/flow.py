@@ -86,8 +86,9 @@ def flow_bounds(
     6, d from 10 to 1e6, sets at, near and 10 % short of Theorem 1's radii), in up to five seconds, mostly one or two.
     `spread` is the standard deviation of the weak features, if not one.
 
-    Raises ValueError as `game_value` does (but every game on D_G is solved too), for a step that is not positive, for
-    one above ½, where too little of a normal law is left on the lattice, and for one that would need more than 2 GB.
+    Raises ValueError as `game_value` does (but every game on D_G is solved too), for a spread or a step that is not
+    positive, for a step above ½, where too little of a normal law is left on the lattice, and for one that would need
+    more than 2 GB.
 
     >>> D_B = BernoulliFeature(alpha=2, d=100, p0=0.9)
     >>> lower, upper = flow_bounds(D_B, (Linf(D_B.eta), L1(2)), "union", step=1 / 8)
@@ -95,6 +96,8 @@ def flow_bounds(
     True
     """
     sets, weights = checked(dist, sets, adversary, weights)
+    if not 0 < spread < inf:
+        raise ValueError(f"spread is {spread!r}, but a standard deviation must be positive and finite")
     sums = _Sums(sets, dist.d, adversary, spread)
     solve: Callable = _on_D_B
     default = 1 / 64

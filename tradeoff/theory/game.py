@@ -5,7 +5,7 @@ is {(a, b) : |a|^p + d^{1-p/2} |b|^p ≤ eps^p} by Hölder, attained by moving a
 rest of them independent of y. So the game in d+1 dimensions is the one in the plane, for every d.
 
 There a classifier does best with a threshold t(x_0) on T. Let M^i_± be the level below which adversary i makes yT err
-for label y = +1 and x_0 = ±y, N^i_± the same for y = -1, and G_ij(δ) the half-width at x_0-offset δ of the Minkowski
+for label y = +1 and x_0 = ±y, N^i_± the same for y = -1, and G_ij(u) the half-width at x_0-offset u of the Minkowski
 sum of their sets. Then the values below are minima over all M, N of
 
   ½ Σ_i λ_i [ p0 (Φ(M^i_+ - α) + Φ(N^i_+ - α)) + (1-p0) (Φ(M^i_- - α) + Φ(N^i_- - α)) ]
@@ -152,6 +152,7 @@ def _half_plane(dist: GaussianFeature, sets: Sequence[Lp], adversary: str) -> tu
 
 
 def checked(dist, sets, adversary: str, weights=None) -> tuple[tuple[Lp, ...], np.ndarray]:
+    """The sets as a tuple, and the weights of the average as an array. ValueError as `game_value` says."""
     lookup(SUMS, adversary, "adversary")
     if not isinstance(dist, BernoulliFeature | GaussianFeature):
         raise ValueError(f"the distribution is {dist!r}, but must be a BernoulliFeature or a GaussianFeature")
