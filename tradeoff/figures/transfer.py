@@ -29,8 +29,7 @@ def compute(results=None, *, names) -> dict:
         transfer = TRANSFERS[name]
         records = read_all(transfer.runs)
         values, trained, found = matrix(records, transfer), list(transfer.trained), prediction(records, transfer)
-        rows = [i for i in order(values) if np.isfinite(values[i]).any()]
-        columns = [j for j in order(values.T) if np.isfinite(values[:, j]).any()]
+        rows, columns = order(values), order(values.T)
         panels.append({
             "title": transfer.title,
             "cells": [[None if np.isnan(values[i, j]) else float(values[i, j]) for j in columns] for i in rows],
