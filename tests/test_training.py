@@ -856,18 +856,18 @@ def test_one_process_at_a_time_trains_in_a_folder(few_digits, tmp_path):
 
 def test_what_another_process_has_just_finished_is_not_overwritten(few_digits, tmp_path, monkeypatch):
     """It ends between our look at the folder and our lock."""
-    alone_in = experiments._alone_in
+    alone_in = experiments.alone
 
     @contextmanager
-    def late(folder):
-        monkeypatch.setattr(experiments, "_alone_in", alone_in)
+    def late(folder, busy):
+        monkeypatch.setattr(experiments, "alone", alone_in)
         train(TINY, folder)
         stamps.append((folder / "weights.safetensors").stat().st_mtime_ns)
-        with alone_in(folder):
+        with alone_in(folder, busy):
             yield
 
     stamps = []
-    monkeypatch.setattr(experiments, "_alone_in", late)
+    monkeypatch.setattr(experiments, "alone", late)
     train(TINY, tmp_path)
     assert stamps == [(tmp_path / "weights.safetensors").stat().st_mtime_ns]
 

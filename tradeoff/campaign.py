@@ -1,11 +1,10 @@
 """python -m tradeoff.experiments: many runs, trained and attacked where they are missing, and a report on every job."""
 
 import argparse
-import fcntl
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tradeoff.command import epilog
 from tradeoff.data import load
 from tradeoff.engines import ENGINES, Ended, Engine, Local, Ray, missing, run
 from tradeoff.experiments import EXPERIMENTS, Evaluation, Training, jobs_of, longest_first, with_starts
-from tradeoff.files import make_folder, write_json
+from tradeoff.files import alone, make_folder, write_json
 from tradeoff.names import lookup
 from tradeoff.provenance import provenance
 from tradeoff.subject import check_device
@@ -55,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         jobs = _jobs(select(options.names), options)
-        with _alone_in(make_folder(options.runs)):
+        lock = make_folder(options.runs) / "experiments.lock"
+        lock.touch()
+        busy = ValueError(f"another command makes runs in {options.runs} now: wait for it, or choose another folder")
+        with alone(lock, busy):  # two would compute the same
             return _make(jobs, options)
     except KeyboardInterrupt:
         force = " without --force" if options.force else ""
@@ -159,19 +161,6 @@ def _made(folder: Path) -> list[str]:
     evaluated = sorted(path.parent.name for path in folder.glob("*/outcomes.json"))
     begun = sorted({path.parent.name for path in folder.glob("*/cells.jsonl")} - set(evaluated))
     return [*made, *(f"{name} evaluated" for name in evaluated), *(f"{name} begun" for name in begun)]
-
-
-@contextmanager
-def _alone_in(runs: Path) -> Iterator[None]:
-    """Only one command at a time makes runs in the folder: two would compute the same. The lock ends with its process,
-    however that ends."""
-    with open(runs / "experiments.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another command makes runs in {runs} now: wait for it, or choose another folder"
-                             ) from None  # fmt: skip
-        yield
 
 
 # ---- making it

@@ -8,12 +8,9 @@ An evaluation by the attacks of a suite on the first N test examples is a folder
 `python -m tradeoff.experiments` makes many of them; the command itself is `campaign.main`.
 """
 
-import fcntl
-import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from tradeoff.checks import check_count
 from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate
-from tradeoff.files import make_folder, read_json, write_json
+from tradeoff.files import alone, make_folder, read_json, write_json
 from tradeoff.models import build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
@@ -265,7 +262,8 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
         raise ValueError(f"{folder} holds another experiment than the one declared now: choose another folder, "
                          "or make it again with --force")  # fmt: skip
     if not weights.exists():
-        with _alone_in(folder):
+        busy = OSError(f"another process trains in {folder}: wait for it, or choose another folder")
+        with alone(folder, busy):
             if not weights.exists():  # another process may have finished just now
                 log, source = _fit(experiment, model, device, folder, label)
                 seconds = sum(record["seconds"] for record in log)  # those before an interruption too
@@ -274,20 +272,6 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     load_weights(weights, model)
     return model.to(device).eval()
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the block; the system lets them in when this one ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"another process trains in {folder}: wait for it, or choose another folder") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:

@@ -1,5 +1,6 @@
 """Files that are whole or not there, and errors that say what to do about a folder."""
 
+import fcntl
 import json
 import os
 import tempfile
@@ -51,6 +52,21 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to make it again") from error
+
+
+@contextmanager
+def alone(path: str | Path, busy: Exception) -> Iterator[None]:
+    """Keep other processes out of the block, by a lock on the file or folder: `busy` is raised where another holds it.
+    The lock ends with its process, however that ends."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_target(path: str | Path, force: bool) -> None:

@@ -82,17 +82,14 @@ def _prepare(options) -> tuple[list[str], Path, Any]:
 
     from tradeoff.checks import check_count
     from tradeoff.experiments import Results
+    from tradeoff.subject import check_device
 
     matplotlib.use("agg")  # files alone, wherever there is a screen
     torch.set_num_threads(1)  # see tradeoff.engines
     if options.workers is None:
         options.workers = (os.cpu_count() or 1) if options.device == "cpu" else 1
-    check_count(options.workers, "workers")
-    try:
-        float(torch.ones(1, dtype=torch.float64, device=options.device))  # in doubles, as the projections are
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {options.device!r} is not to be had ({reason}): use --device cpu") from None
+    check_count(options.workers, "--workers")
+    check_device(options.device)
     if not options.force:
         for name in names:
             _numbers_there(name, options.preset, out)
