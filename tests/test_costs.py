@@ -46,6 +46,16 @@ def test_makespan_against_every_schedule():
         assert found >= max(seconds.max(), seconds.sum() / workers)
 
 
+def test_a_damaged_log_is_named_and_nothing_is_written(tmp_path):
+    log = tmp_path / "a" / "log.jsonl"
+    log.parent.mkdir()
+    for content, message in (('{"epoch": 1,', "is damaged"), ('{"epoch": 1}', "a record without its cost")):
+        log.write_text(content)
+        with pytest.raises(ValueError, match=f"{log} .*{message}|{log} has {message}"):
+            measured(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "log.jsonl"]
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--runs", "nowhere"], "no log.jsonl and no cells.jsonl below nowhere"),
     (["--runs", "nowhere", "--jobs", "0"], "--jobs is 0"),

@@ -9,7 +9,18 @@ import torch
 from torch import nn
 
 from tradeoff import records
-from tradeoff.attacks import APGD, MSD, PGD, SLIDE, CoordinateBeam, Flips, SparseSearch, Square, StraightThrough
+from tradeoff.attacks import (
+    APGD,
+    MSD,
+    PGD,
+    SLIDE,
+    CoordinateBeam,
+    Flips,
+    SparseSearch,
+    Square,
+    StraightThrough,
+    Successive,
+)
 from tradeoff.attacks.ascent import look
 from tradeoff.attacks.flips import flipped
 from tradeoff.attacks.losses import margin
@@ -318,7 +329,9 @@ def test_training_on_flips_resists_them(digits):
     assert standing(robust) > standing(model) + 0.15
 
 
-def test_training_grows_the_sets_of_both():
+def test_training_grows_the_sets_of_all():
+    both = Successive(PGD(Linf(0.2), step=0.1), Flips(L1(10)))
+    assert scaled(both, 0.5) == Successive(PGD(Linf(0.1), step=0.05), Flips(L1(5)))
     assert scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
     assert scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
 

@@ -164,6 +164,18 @@ def test_closing_ends_what_is_under_way(tmp_path):
         sleeper.wait()
 
 
+def test_a_worker_that_dies_while_it_is_idle_is_replaced(tmp_path):
+    with Local(1) as engine:
+        assert [end.error for end in run([Noting("first", tmp_path)], engine)] == [None]
+        (pool,) = engine._idle
+        (worker,) = pool._processes.values()
+        worker.kill()
+        worker.join()
+        time.sleep(0.5)  # until the pool knows
+        assert [end.error for end in run([Noting("second", tmp_path)], engine)] == [None]
+    assert tries(tmp_path) == {"first": 1, "second": 1}
+
+
 # Ray
 
 

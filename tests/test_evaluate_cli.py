@@ -180,11 +180,15 @@ def test_checkpoints_of_our_training(here, capsys):
     text = Path("out/verdict.txt").read_text()
     assert "close to chance among 10 classes" in " ".join(text.split())
     (here.folder / "cut.safetensors").write_bytes((here.folder / "w.safetensors").read_bytes()[:1000])
+    flipped = bytearray((here.folder / "w.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    (here.folder / "flipped.safetensors").write_bytes(flipped)
     torch.save(model.state_dict(), "w.pt")
     for change, message in [
         ({"checkpoint": "nameless.safetensors"}, "does not say which network it is of: name it with --model"),
         ({"checkpoint": "w.safetensors", "model": "paper_cnn"}, "does not hold the weights of paper_cnn"),
         ({"checkpoint": "w.safetensors", "model": "smal_cnn"}, "did you mean 'small_cnn'"),
+        ({"checkpoint": "flipped.safetensors"}, "is damaged (its checksum is another): get it whole again"),
         ({"checkpoint": "cut.safetensors"}, "is not a whole safetensors file of our training"),
         ({"checkpoint": "w.pt"}, "may be pickled, which can run any code and is not opened"),
         ({"checkpoint": "none.safetensors"}, "none.safetensors is not a file"),

@@ -231,6 +231,19 @@ def test_a_folder_of_another_experiment_is_refused(unfinished, tiny, tmp_path, m
     assert len(Results(tmp_path, force=True, progress=False)("tiny").outcomes.correct) == 25
 
 
+def test_weights_of_another_experiment_are_refused(tiny, tmp_path):
+    """What they are of is in the file itself, should the folder no longer say it."""
+    Results(tmp_path, progress=False)("tiny")
+    (tmp_path / "tiny" / "experiment.json").unlink()
+    os.rename(tmp_path / "tiny", tmp_path / "other")
+    before = files(tmp_path / "other")
+    with pytest.raises(ValueError, match="is of another experiment than the one declared now"):
+        Results(tmp_path, progress=False)("other")
+    assert files(tmp_path / "other") == before
+    os.rename(tmp_path / "other", tmp_path / "tiny")
+    assert len(Results(tmp_path, progress=False)("tiny").outcomes.correct) == 25
+
+
 def test_outcomes_of_other_attacks_are_refused(tiny, tmp_path, monkeypatch):
     Results(tmp_path, progress=False)("tiny")
     monkeypatch.setitem(FIXED, "tiny", {"linf": PGD(Linf(0.1), 4), "l1": SLIDE(L1(4), 3)})

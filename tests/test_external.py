@@ -92,6 +92,19 @@ def test_a_peer_is_led_straight_through_a_clamp(toy):
     assert answers == [1, 0]
 
 
+@pytest.mark.parametrize("led", [lambda peer: peer, StraightThrough], ids=["peer", "straight through"])
+def test_a_peer_that_calls_backward_leaves_nothing_on_the_weights(led, toy):
+    def step(t):
+        t.x.requires_grad_(True)
+        t.model(t.x).sum().backward()
+        return t.x.detach()
+
+    toy(step)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    led(Peer("toy", "step", Linf(0.1)))(model, torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1]), rng())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
 def test_an_attack_without_a_radius_may_fail_in_silence(toy, task):
     """The least perturbation that it found is too large: the example stands."""
     _, x, y = task

@@ -124,6 +124,7 @@ def test_command_makes_what_is_missing_and_goes_on(tmp_path, monkeypatch, capsys
     assert transfer.main(["--runs", str(tmp_path), "--make", "0"]) == 2
     assert "--make is 0" in capsys.readouterr().err
     assert transfer.main(["tot", "--runs", str(tmp_path)]) == 2
+    assert transfer.main(["--make", "4"]) == 2  # the committed results are not for making
     assert "unknown data set 'tot', did you mean 'toy'" in capsys.readouterr().err
 
 

@@ -39,9 +39,12 @@ def load_checkpoint(path: str | Path, model: str | None = None) -> nn.Module:
     try:
         load_weights(path, found)
     except ValueError as error:
-        raise ValueError(f"{path} is not whole, or not of the network {name} ({first_line(error.__cause__ or error)}): "
-                         "name another network with --model, or build it in a function of your own and give --entry "
-                         "MODULE:FUNCTION") from error  # fmt: skip
+        if not isinstance(error.__cause__, RuntimeError):
+            raise ValueError(
+                f"{path} is damaged ({first_line(error.__cause__ or error)}): get it whole again"
+            ) from error
+        raise ValueError(f"{path} does not hold the weights of {name}: name another network with --model, or build it "
+                         "in a function of your own and give --entry MODULE:FUNCTION") from error  # fmt: skip
     return found
 
 
