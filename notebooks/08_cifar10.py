@@ -157,8 +157,8 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 #   on two kinds of noise costs each a little, and buys more of the union than $\ell_\infty$ noise alone; $\ell_1$ noise
 #   alone buys nearly as much. The paper's networks, which know their one type far better, lose more. An attack a batch
 #   (E-AT), or an epoch of it after training on $\ell_\infty$ noise, is as good as one of either kind for every image,
-#   at half the cost.
-# - *With rotations it is.* Where it is trained, both curves stay below their marks.
+#   and as MSD, at half the cost.
+# - *With rotations it is.* Both curves stay below their marks.
 # - *No masking is seen.* All that the strong suite adds to its first attack on a set is three or four points, and what
 #   needs no gradient adds next to nothing. Six epochs on small noise leave perhaps no need to hide gradients.
 # - What is left at "–" above waits for its evaluation: `python -m tradeoff.experiments cifar10-lp cifar10-rotations
