@@ -107,7 +107,7 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 

@@ -191,7 +191,7 @@ def _run_foolbox(attack_class, options: Mapping, task: Task) -> Tensor:
         return clip(*eagerpy.astensors(task.x, points), task.S.eps).raw
     if "starting_points" not in inspect.signature(attack.run).parameters:
         return attack.run(model, task.x, task.y, early_stop=task.S.eps)
-    points = torch.fulllike(task.x, torch.nan)
+    points = torch.full_like(task.x, torch.nan)
     start, ready = _starting_points(attack, model, task)
     if ready.any():
         points[ready] = attack.run(

@@ -65,7 +65,7 @@ class MSD:
 
     @property
     def S(self) -> Union:
-        return Union(self.sets)
+        return Union(tuple(member.S for member in self.members))
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
