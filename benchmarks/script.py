@@ -36,13 +36,15 @@ def said(options: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in vars(options).items() if name not in ("json", "force")}
 
 
-def end(main: Callable[[], None]) -> None:
-    """Run the benchmark and leave: a wrong request is one line and exit code 2."""
+def end(main: Callable[[], None], resumes: bool = False) -> None:
+    """Run the benchmark, which may go on where it was, and leave: a wrong request is one line and exit code 2."""
     try:
         main()
+    except BrokenPipeError:  # nobody reads on
+        sys.exit(1)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{': the same command goes on where this one was' if resumes else ''}", file=sys.stderr)
         sys.exit(130)

@@ -122,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    end(main)
+    end(main, resumes=True)

@@ -665,7 +665,7 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: MSD((Linf(0.1), L1(1)), quantile=101), "quantile is 101"),
         (lambda: MSD((Linf(0.1), L1(65)))(LINEAR, X, Y, rng()), "l1:65 is larger than the whole box"),
         (lambda: Successive(GridSearch(Swap(3)), MSD((Linf(0.1), L1(1)))), "mixes an lp ball, or a set"),
-        (lambda: Successive(PGD(Linf(0.1)), Flips(L1(1)), beta="0.5"), "beta is '0.5'"),
+        (lambda: Successive(PGD(Linf(0.1)), Flips(L1(1)), beta="0.5"), r"beta is \('0.5',\)"),
         (lambda: MSD(Linf(0.3), steps=0), "steps is 0"),
         (lambda: MSD(0.3), "attacks an lp ball, not 0.3"),
         (lambda: SLIDE(L1(1), quantile=(80, 90, 99)), r"quantile is \(80, 90, 99\)"),

@@ -229,6 +229,11 @@ def test_tables_from_the_command_line(tmp_path, capsys):
     kept = json.loads((out / "lp.json").read_text())["rows"]
     row = next(row for row in kept if (row["model"], row["set"]) == ("max", "union"))
     assert row["difference"] == pytest.approx(union.difference) and row["interval"][1] < 0
+    again = ["lp", "--runs", str(tmp_path / "runs"), "--out", str(out)]
+    assert (
+        comparison.main(again) == 2 and "lp.txt exists: choose another place, or replace it" in capsys.readouterr().err
+    )
+    assert comparison.main([*again, "--force"]) == 0
     assert comparison.main(["pl", "--runs", str(tmp_path)]) == 2 and "did you mean 'lp'" in capsys.readouterr().err
     assert comparison.main(["--runs", str(tmp_path / "none")]) == 2
 

@@ -332,6 +332,7 @@ def test_training_on_flips_resists_them(digits):
 def test_training_grows_the_sets_of_all():
     both = Successive(PGD(Linf(0.2), step=0.1), Flips(L1(10)))
     assert scaled(both, 0.5) == Successive(PGD(Linf(0.1), step=0.05), Flips(L1(5)))
+    assert scaled(PGD(Linf(0.2), step=0.1), 0) == PGD(Linf(0), step=0.1)
     assert scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
     assert scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
 

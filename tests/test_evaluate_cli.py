@@ -140,6 +140,13 @@ def test_again_it_attacks_nothing(here, monkeypatch, capsys):
     assert run() == 0 and Path("out/outcomes.npz").read_bytes() == matrix
 
 
+def test_a_suite_that_is_no_cascade_goes_on_too(here, monkeypatch):
+    mixed = {"suite": "mixtures", "sets": "linf:0.1 + l1:1", "n": "8"}
+    assert run(**mixed) == 0
+    monkeypatch.setattr("tradeoff.evaluation._cell", None)
+    assert run(**mixed) == 0
+
+
 def test_what_is_there_is_not_replaced_unasked(here, capsys):
     assert run() == 0
     before = Path("out/report.json").read_bytes()

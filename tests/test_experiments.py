@@ -19,8 +19,9 @@ from interruption import interrupt
 from tradeoff import attacks, data, experiments, perturbations, training
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, Flips, Softened, StraightThrough
 from tradeoff.attacks.suites import FIXED
+from tradeoff.engines import missing
 from tradeoff.evaluation import Outcomes
-from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, train
+from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, jobs_of, train, with_starts
 from tradeoff.models import MODELS, build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, Linf
@@ -229,6 +230,21 @@ def test_a_folder_of_another_experiment_is_refused(unfinished, tiny, tmp_path, m
         Results(tmp_path, progress=False)("tiny")
     assert files(tmp_path / "tiny") == before and len(tiny) == made
     assert len(Results(tmp_path, force=True, progress=False)("tiny").outcomes.correct) == 25
+
+
+def test_a_fine_tuned_run_that_is_done_needs_its_start_no_more(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.EXPERIMENTS, "tuned", replace(TINY, epochs=1, start="other"))
+
+    def todo(again=()):
+        jobs = jobs_of("tuned", tmp_path)
+        return [job.title for job in missing(with_starts(jobs, again), again)]
+
+    assert todo() == ["train other", "train tuned", "evaluate tuned tiny-25"]
+    Results(tmp_path, progress=False)("tuned")
+    shutil.rmtree(tmp_path / "other")
+    assert todo() == [] and todo(["train tuned"]) == ["train other", "train tuned", "evaluate tuned tiny-25"]
+    (tmp_path / "tuned" / "experiment.json").write_text("{")
+    assert "train tuned" in todo(["train tuned"])  # what is to be made again may be damaged
 
 
 def test_weights_of_another_experiment_are_refused(tiny, tmp_path):

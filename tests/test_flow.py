@@ -260,6 +260,7 @@ def test_gaps_become_multiples_of_the_step():
         ((D, (Linf(0.2), L1(2)), "union", 1e-6), "GB"),
         ((D, (Linf(0.2), L1(2)), "union", 1e-300), "GB"),
         ((GaussianFeature(2, 100), (Linf(0.2), L1(2)), "average", 1 / 200), "GB"),
+        ((GaussianFeature(2, 100), [L2(1 + k / 100) for k in range(30)]), "bound fewer at a time"),
     ],
 )
 def test_errors_name_the_value_and_the_remedy(arguments, message):

@@ -415,6 +415,8 @@ def test_errors_of_the_other_functions():
         game_values(D, [(Linf(1), L1(1))], weights=[(0.5, 0.5)] * 2)
     with pytest.raises(ValueError, match="thresholds for 1 sets, but 2 are given"):
         classifier(D, (Linf(1), L1(1)), game_value(D, (Linf(1),)))
+    with pytest.raises(ValueError, match="another distribution"):
+        classifier(GaussianFeature(2, 100), (Linf(1),), game_value(D, (Linf(1),)))
     for function in (enclosure, exclusive):
         with pytest.raises(ValueError, match="unknown adversary"):
             function(D, (Linf(1),), "linear")

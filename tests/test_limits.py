@@ -547,7 +547,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     assert lines[-1].split()[0] == "1.4" and lines[-1].split()[-1] == str(result["errors"]["union"]["conflicts"][-1])
     before = out.read_bytes()
     status, text, err = run(*asked, capsys=capsys)
-    assert status == 2 and text == "" and err.count("\n") == 1 and "exists: choose another file" in err
+    assert status == 2 and text == "" and err.count("\n") == 1 and "exists: choose another place" in err
     assert out.read_bytes() == before and [p.name for p in out.parent.iterdir()] == ["limits.json"]
     assert run(*asked, "--force", capsys=capsys)[0] == 0
 
@@ -595,5 +595,5 @@ def test_the_module_is_a_command(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     about = json.loads((tmp_path / "a.json").read_text())["provenance"]
-    assert about["command"] == "python -m tradeoff.limits --n 40 --out a.json" and about["seconds"] >= 0
+    assert about["command"] == "python -m tradeoff.limits --n 40 --json a.json" and about["seconds"] >= 0
     assert 10 < about["peak_memory_mib"] < 2000  # Python and SciPy, and 40 examples

@@ -55,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         jobs = _jobs(select(options.names), options)
         lock = make_folder(options.runs) / "experiments.lock"
-        lock.touch()
         busy = ValueError(f"another command makes runs in {options.runs} now: wait for it, or choose another folder")
         with alone(lock, busy):  # two would compute the same
             return _make(jobs, options)
@@ -168,9 +167,8 @@ def _made(folder: Path) -> list[str]:
 
 def _make(jobs: list[Training | Evaluation], options) -> int:
     again = {job.title for job in jobs} if options.force else set()
-    jobs = with_starts(jobs)
-    lacking = missing(jobs)
-    todo = longest_first(job for job in jobs if job.title in again or job in lacking)
+    jobs = with_starts(jobs, again)
+    todo = longest_first(missing(jobs, again))
     ended: dict[str, Ended] = {}
     with _engine(options, len(todo)) if todo else nullcontext() as engine:
         for job in todo:

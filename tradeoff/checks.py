@@ -1,7 +1,9 @@
 """What a number given from outside has to be, said in one way."""
 
 import operator
+from collections.abc import Iterable
 from math import inf, isfinite
+from numbers import Real
 from typing import Any
 
 
@@ -22,6 +24,15 @@ def check_count(value: int, name: str, least: int = 1, most: float = inf) -> int
     return whole
 
 
+def several(value: Any) -> tuple:
+    """What is one value or some of them, as a tuple.
+
+    >>> several(3), several([80, 99])
+    ((3,), (80, 99))
+    """
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
 def check_box(box: Any, name: str = "box", optional: bool = True) -> None:
     """ValueError unless `box` is a pair low < high of numbers, or None where that is allowed.
 
@@ -33,7 +44,7 @@ def check_box(box: Any, name: str = "box", optional: bool = True) -> None:
         return
     try:
         low, high = box
-        fits = low < high
+        fits = isinstance(low, Real) and isinstance(high, Real) and low < high
     except (TypeError, ValueError):
         fits = False
     if not fits:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
@@ -80,11 +80,12 @@ class Engine(AbstractContextManager):
         self.close()
 
 
-def missing(jobs: Sequence[Job]) -> list:
-    """The jobs that are not done, and those that come after one of these: what they made was made from other files."""
+def missing(jobs: Sequence[Job], again: Collection[str] = ()) -> list:
+    """The jobs that are not done or whose titles are in `again`, and those that come after one of these: what they made
+    was made from other files."""
     by_title, titles = {job.title: job for job in jobs}, set()
     for title in _sorter(jobs).static_order():
-        if titles & set(by_title[title].needs) or not by_title[title].done():
+        if title in again or titles & set(by_title[title].needs) or not by_title[title].done():
             titles.add(title)
     return [job for job in jobs if job.title in titles]
 

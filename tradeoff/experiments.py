@@ -10,7 +10,7 @@ An evaluation by the attacks of a suite on the first N test examples is a folder
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -548,8 +548,9 @@ class Results:
         return training, evaluation
 
 
-def with_starts(jobs: Iterable[Training | Evaluation]) -> list[Training | Evaluation]:
-    """The jobs, and the trainings that theirs begin with, each once: two jobs must not make the same at a time.
+def with_starts(jobs: Iterable[Training | Evaluation], again: Collection[str] = ()) -> list[Training | Evaluation]:
+    """The jobs, and the trainings that those of them begin with that are not done or whose titles are in `again`, each
+    once: two jobs must not make the same at a time.
 
     >>> jobs = with_starts(jobs_of("mnist-linf-then-e-at", "runs"))
     >>> [job.title for job in jobs]
@@ -558,7 +559,7 @@ def with_starts(jobs: Iterable[Training | Evaluation]) -> list[Training | Evalua
     found: dict[str, Training | Evaluation] = {}
     for job in jobs:
         start = job.experiment.start
-        if start and isinstance(job, Training):
+        if start and isinstance(job, Training) and (job.title in again or not job.done()):
             first = replace(job, name=start, experiment=lookup(EXPERIMENTS, start, "experiment"))
             found |= {other.title: other for other in with_starts([first]) if other.title not in found}
         found[job.title] = job

@@ -56,9 +56,9 @@ def read_json(path: str | Path) -> Any:
 
 @contextmanager
 def alone(path: str | Path, busy: Exception) -> Iterator[None]:
-    """Keep other processes out of the block, by a lock on the file or folder: `busy` is raised where another holds it.
-    The lock ends with its process, however that ends."""
-    handle = os.open(path, os.O_RDONLY)
+    """Keep other processes out of the block, by a lock on the folder or file, made if missing: `busy` is raised where
+    another holds it. The lock ends with its process, however that ends."""
+    handle = os.open(path, os.O_RDONLY if Path(path).is_dir() else os.O_RDWR | os.O_CREAT)  # NFS locks what is written
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ def check_target(path: str | Path, force: bool) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
     if path.exists() and not force:
-        raise ValueError(f"{path} exists: choose another file, or replace it with --force")
+        raise ValueError(f"{path} exists: choose another place, or replace it with --force")
     make_folder(path.parent)
 
 

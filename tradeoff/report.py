@@ -134,11 +134,15 @@ def _prepare(options) -> _Request:
     if any(part.training for part in model.modules() if isinstance(part, _DropoutNd | _BatchNorm)):
         notes.append("the model came in training mode and was evaluated in eval mode, without dropout")
     rng = np.random.default_rng(options.seed)
-    declared = describe_task(model, attacks, x, y, rng, cascade=True, unsteady=options.unsteady)
+    declared = describe_task(model, attacks, x, y, rng, cascade=_cascade(options), unsteady=options.unsteady)
     out = make_folder(options.out)
     run = make_folder(options.run or out / "run")
     _clear(out, run) if options.force else _check_there(out, run, declared, options.chunk)
     return _Request(model, images, x, y, sets, box, attacks, declared, out, run, notes)
+
+
+def _cascade(options) -> bool:
+    return options.suite not in WHOLE
 
 
 def _box(text: str) -> Box:
@@ -216,7 +220,7 @@ def _attack(request: _Request, options, run: Path, chunk: int | None, data: str)
         request.x,
         request.y,
         np.random.default_rng(options.seed),
-        cascade=options.suite not in WHOLE,
+        cascade=_cascade(options),
         chunk=chunk,
         run=run,
         unsteady=options.unsteady,

@@ -27,6 +27,7 @@ from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.provenance import provenance
 from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
+from tradeoff.subject import check_device
 from tradeoff.theory.theorems.hull import hull_radius
 
 
@@ -194,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_count(options.make, "--make")
             if options.runs is None:
                 raise ValueError("--make trains and attacks in a folder of yours: give it with --runs DIR")
+            check_device(options.device)
             status = 1
             for transfer in chosen:
                 for name in transfer.trained.values():

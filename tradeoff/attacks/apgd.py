@@ -13,6 +13,7 @@ from tradeoff.attacks.ascent import Box, Found, Model, State, ascend, attacking,
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import EXACT, ascended, check_climber, inward, random_start
 from tradeoff.attacks.slide import sparse_sign
+from tradeoff.checks import several
 from tradeoff.perturbations import Lp
 
 KEEP = 0.75  # of a step that momentum leaves to the gradient, and the share of rising steps that counts as progress
@@ -53,8 +54,7 @@ class APGD:
         check_climber(self)
         if not isinstance(self.targets, int) or self.targets < 0:
             raise ValueError(f"targets is {self.targets!r}, but must be the number of wrong classes to aim at, or 0")
-        radii = self.radii if isinstance(self.radii, Sequence) else (self.radii,)
-        object.__setattr__(self, "radii", tuple(float(radius) for radius in radii))
+        object.__setattr__(self, "radii", tuple(float(radius) for radius in several(self.radii)))
         fall = self.radii and inf > self.radii[0] and all(a >= b for a, b in pairwise(self.radii))
         if not fall or self.radii[-1] != 1:
             raise ValueError(f"radii are {self.radii}, but must be multiples of the radius that fall to 1: (3, 2, 1)")

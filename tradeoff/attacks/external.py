@@ -77,7 +77,7 @@ class Peer:
         if not isinstance(self.S, Lp):
             raise ValueError(f"{self.name} attacks an lp ball, not {self.S}")
         check_box(self.box)
-        if "BrendelBethge" in self.name and not util.find_spec("numba"):
+        if _wants_numba(self.name) and not util.find_spec("numba"):
             raise ValueError(f"{self.name} needs the package numba: {_EXTRA}")
         parameters = inspect.signature(self._find()).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -127,7 +127,8 @@ class Peer:
 
 def paper_peers(S: Lp, box: Box = (0.0, 1.0)) -> dict[str, Peer]:
     """The peers' attacks on S that the paper ran beside its own (EAD, Pointwise, C&W, Boundary) or that came later in
-    their place (DDN, Brendel–Bethge), by name. Foolbox has them all. Minutes per hundred images."""
+    their place (DDN, Brendel–Bethge, which without numba are left out), by name. Foolbox has them all. Minutes per
+    hundred images."""
     rows: dict[float, dict] = {
         1.0: {
             "EAD": ("EADAttack", {"decision_rule": "L1", "steps": 1000}),
@@ -142,7 +143,12 @@ def paper_peers(S: Lp, box: Box = (0.0, 1.0)) -> dict[str, Peer]:
         },
         inf: {"Brendel-Bethge linf": ("LinfinityBrendelBethgeAttack", {"steps": 200})},
     }
-    return {name: Peer("foolbox", attack, S, options, box) for name, (attack, options) in rows.get(S.p, {}).items()}
+    return {name: Peer("foolbox", attack, S, options, box) for name, (attack, options) in rows.get(S.p, {}).items()
+            if util.find_spec("numba") or not _wants_numba(attack)}  # fmt: skip
+
+
+def _wants_numba(attack: str) -> bool:
+    return "BrendelBethge" in attack
 
 
 # ---- the libraries: what each names and how it is run ----------------------------------------------------------------

@@ -11,7 +11,7 @@ from tradeoff.attacks.ascent import Box, Model, State
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import PGD, check_climber, climb
 from tradeoff.attacks.slide import SLIDE
-from tradeoff.checks import check_count
+from tradeoff.checks import check_count, several
 from tradeoff.perturbations import Lp, Union
 
 
@@ -40,8 +40,7 @@ class MSD:
     early_stop: bool = True
 
     def __post_init__(self):
-        sets = (self.sets,) if isinstance(self.sets, Lp) else getattr(self.sets, "sets", self.sets)
-        sets = tuple(sets) if isinstance(sets, Sequence) else (sets,)
+        sets = several(self.sets.sets if isinstance(self.sets, Union) else self.sets)
         object.__setattr__(self, "sets", sets)
         if not sets:
             raise ValueError("MSD needs at least one lp ball")

@@ -24,5 +24,5 @@ def scaled(attack: Any, share: float) -> Any:
         return replace(attack, sets=attack.S.scaled(share).sets)
     if "S" not in names or not hasattr(attack.S, "scaled"):
         raise ValueError(f"{attack} has no set that can be scaled: give an attack on a ball, or on moves")
-    step = {"step": share * attack.step} if "step" in names and attack.step else {}
+    step = {"step": share * attack.step} if "step" in names and attack.step and share else {}
     return replace(attack, S=attack.S.scaled(share), **step)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from numbers import Real
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from tradeoff.attacks.ascent import Box, Model, State, movable
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb, rate
+from tradeoff.checks import several
 from tradeoff.perturbations import Lp
 
 
@@ -45,11 +47,11 @@ class SLIDE:
         check_climber(self)
         if self.S.p != 1:
             raise ValueError(f"SLIDE attacks l1 balls, not {self.S}: use PGD for other norms")
-        if isinstance(self.quantile, list):
-            object.__setattr__(self, "quantile", tuple(self.quantile))
-        ends = self.quantile if isinstance(self.quantile, tuple) else (self.quantile,) * 2
-        known = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
-        if not known or not 0 <= ends[0] <= ends[1] <= 100:
+        ends = several(self.quantile)
+        if len(ends) > 1:
+            object.__setattr__(self, "quantile", ends)
+        known = len(ends) in (1, 2) and all(isinstance(end, Real) for end in ends)
+        if not known or not 0 <= ends[0] <= ends[-1] <= 100:
             raise ValueError(f"quantile is {self.quantile!r}, but must be a percentage of [0, 100] or a pair of them")
 
     def _range(self) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from tradeoff.attacks.ascent import Box, Found, Model, attacking, look, worst
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.scaled import scaled
+from tradeoff.checks import several
 from tradeoff.perturbations import Affine
 
 
@@ -33,10 +35,9 @@ class Successive:
     beta: float | Sequence[float] = (0.25, 0.5, 0.75)
 
     def __post_init__(self):
-        betas = self.beta if isinstance(self.beta, Sequence) else (self.beta,)
-        if not betas or not all(isinstance(beta, int | float) and 0 <= beta <= 1 for beta in betas):
+        object.__setattr__(self, "beta", several(self.beta))
+        if not self.beta or not all(isinstance(beta, Real) and 0 <= float(beta) <= 1 for beta in self.beta):
             raise ValueError(f"beta is {self.beta!r}, but must be a share of [0, 1], or several to try")
-        object.__setattr__(self, "beta", tuple(betas))
         for attack in (self.a, self.b):
             scaled(attack, 0.5)
         Affine(self.a.S, self.b.S)

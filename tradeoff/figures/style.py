@@ -50,7 +50,7 @@ _RC: dict = {
 
 
 def named(text: str) -> str:
-    """The names of sets and networks as figures write them.
+    r"""The names of sets and networks as figures write them.
 
     >>> named("msd, paper's CNN"), named("max-rt")
     ("MSD, paper's CNN", 'max ($\\ell_\\infty$, rotation)')

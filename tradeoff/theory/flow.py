@@ -57,6 +57,7 @@ TAIL = 5.5  # standard deviations that a lattice covers on D_B; the adversary le
 TAIL_D_G = 4.0  # and on D_G (6e-5)
 COARSEST = 0.5
 EDGES = 12_000_000  # about 2 GB
+MEMORY = 2e9  # bytes, of what puts all sets on one lattice
 COLUMNS = 1500  # of x_0, for the upper bound on D_G
 FEW = 500  # where its classifier is looked for, over the number of adversaries
 SOFTNESS = (0.03, 0.01, 0.003), (0.01, 0.003)  # of its maxima, in turn; neither finds the least risk always
@@ -263,6 +264,10 @@ def _fitted(
     ]
     steps = np.concatenate([np.linspace(step, 0.7 * step, 500), *whole])
     short = np.concatenate([gaps[:, None] % steps, np.zeros((1, len(steps)))])
+    if 16 * gaps.size * short.size > MEMORY:
+        memory = f"{16e-9 * gaps.size * short.size:.1f} GB"
+        raise ValueError(f"{len(longest)} sets need {memory} to be put on one lattice, but {MEMORY / 1e9:g} GB are the "
+                         "limit: bound fewer at a time")  # fmt: skip
     starts = np.maximum(longest - short[..., None] / 2, least)
     rest = (reach - starts[..., pair].sum(axis=-2)) + ROUNDING
     cut = ((rest % steps[:, None]) * weight).sum(axis=-1)

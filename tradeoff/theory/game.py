@@ -191,6 +191,8 @@ def classifier(
     (-0.867, 0.867)
     """
     sets, _ = checked(dist, sets, game.adversary)
+    if isinstance(dist, GaussianFeature) != isinstance(game.thresholds[0], float):
+        raise ValueError(f"the game was solved on another distribution than {dist}: give that one")
     if isinstance(dist, GaussianFeature):
         c, t = game.thresholds
         return lambda x_0: t - c * x_0 if x_0 else t
