@@ -31,7 +31,7 @@ def cells(line: str) -> list[str]:
 
 ROWS = [row for row in map(cells, section("What is reproduced").splitlines()) if len(row) == 4 and "`" in row[3]]
 ROWS = [row for row in ROWS if NUMBER.search(row[2]) or "routes" in row[2]]
-TABLES = re.findall(r"`python -m tradeoff.comparison (\w+)`[^|]*\n\|[^\n]*\n\|[-:| ]+\n((?:\|[^\n]*\n)+)",
+TABLES = re.findall(r"`python -m tradeoff.comparison ([\w-]+)`[^|]*\n\|[^\n]*\n\|[-:| ]+\n((?:\|[^\n]*\n)+)",
                     section("What is reproduced"))  # fmt: skip
 TOUR = re.findall(
     r"^```console\n\$ ((?:.*\\\n)*.*)\n((?:(?!```).*\n)*)```$", section("A tour of a minute"), re.MULTILINE
@@ -75,7 +75,7 @@ def test_accuracies_are_those_of_the_comparison(name, table, capsys):
 
 def test_the_tables_are_there():
     assert len(ROWS) >= 8 and sum(len(NUMBER.findall(row[2])) for row in ROWS) > 8
-    assert [name for name, _ in TABLES] == ["lp", "rt"]
+    assert [name for name, _ in TABLES] == ["lp", "rt", "cifar10-lp", "cifar10-rt"]
     assert [command.split()[2] for command, _ in TOUR] == [f"tradeoff.{name}" for name in
                                                            ("theory", "game", "evaluate", "figures")]  # fmt: skip
 
