@@ -2,7 +2,7 @@
 
     python benchmarks/strength.py --runs tradeoff/results/networks [--models natural linf max msd] [--suite strong]
         [--n 500] [--json FILE]
-    python benchmarks/strength.py --runs tradeoff/results/runs --models dead-zone --suite dead-zone --n 200
+    python benchmarks/strength.py --runs tradeoff/results/runs --models dead-zone --suite dead-zone --n 100
 
 For every model (RUNS/mnist-NAME/weights.safetensors), the first N test images of MNIST, linf 0.3, l2 2 and l1 10: the
 suite as a cascade, and then, on the examples that stand under all three, everything else at hand: every climber of ours

@@ -111,10 +111,10 @@ else:
     display(Markdown(tables.markdown(["under", "accuracy %", "from", "to (95 %)"], lines)))
 
 # %% [markdown]
-# And then everything else that we have, on what the suite leaves of the first 200: every climber with every loss, along
+# And then everything else that we have, on what the suite leaves of the first 100: every climber with every loss, along
 # its own slopes, softened ones and straight through, from larger balls, at every wrong class; wide beams, thousands of
 # queries; of other libraries EAD, C&W, DDN, Boundary, and the walks Pointwise and Brendel-Bethge from five starts each
-# (`python benchmarks/strength.py --models dead-zone --suite dead-zone --n 200`).
+# (`python benchmarks/strength.py --models dead-zone --suite dead-zone --n 100`).
 
 # %%
 more = RUNS.parent / "strength-dead-zone.json"
