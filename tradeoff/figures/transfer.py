@@ -91,7 +91,7 @@ def _draw(left, right, numbers: dict) -> None:
     right.legend(handles=handles, loc="upper left")
     low, high = found["interval"]
     right.set(xscale="log", xlabel="radius in the hull / radius tested", ylabel="accuracy (%)", ylim=(-3, 101))
-    right.set_xlim(0.02, 3)
+    right.set_xlim(min(0.02, *(0.6 * share for _, _, share, _ in found["cells"])), 3)
     right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     said = "rank correlation {:.2f} ({:.2f} to {:.2f})".format(found["correlation"], low, high)
     right.set_title(said.replace("-", "−"), fontsize=7)
