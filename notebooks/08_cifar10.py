@@ -157,11 +157,11 @@ display(Markdown(tables.markdown(*claims.agreement(found))))
 #   on two kinds of noise costs each a little, and buys more of the union than $\ell_\infty$ noise alone; $\ell_1$ noise
 #   alone buys nearly as much. The paper's networks, which know their one type far better, lose more. An attack a batch
 #   (E-AT), or an epoch of it after training on $\ell_\infty$ noise, is as good as one of either kind for every image,
-#   and as MSD, at half the cost.
+#   and as MSD, at half to two thirds of the cost.
 # - *With rotations it is.* Both curves stay below their marks.
 # - *No masking is seen.* The paper's climbs, long and from forty starts, leave of no network four points more than the
-#   strong suite does, where on MNIST they left fifty; what needs no gradient adds next to nothing. Six epochs on small
-#   noise leave perhaps no need to hide gradients. So an accuracy of the paper's kind can be believed here.
+#   strong suite does, where on MNIST they left some fifty more of those trained on $\ell_\infty$ noise; what needs no
+#   gradient adds next to nothing. Six epochs on small noise leave perhaps no need to hide gradients.
 # - The numbers come from `python -m tradeoff.experiments cifar10-lp cifar10-rotations cifar10-fine-tuned --suite strong
 #   --n 1000 --runs DIR`, and with `--suite paper`. A "–" waits for such an evaluation.
 #

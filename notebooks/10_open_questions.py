@@ -122,15 +122,15 @@ with paper_style():
 #   other; neither is worth anything against $\ell_\infty$ noise, nor this one against $\ell_1$. Rotations and elastic
 #   deformations help each other. To $\ell_\infty$ noise nothing else gives any robustness, and against changes of
 #   brightness every network that is robust to something else is *worse* than the natural one.
-# - *For small noise on photographs it is nearly whole within $\ell_p$.* On CIFAR-10 each network trained on some
-#   $\ell_p$ noise withstands the others nearly as well as its own, and blur better than the natural network does. Moves
-#   and elastic deformations help each other, as on MNIST. Of brightness and contrast, again, all but those that were
-#   trained on it know less than before; and moves come with nothing but themselves.
+# - *For small noise on photographs it goes far within $\ell_p$.* On CIFAR-10 each network trained on some $\ell_p$
+#   noise keeps under the others most of what it keeps under its own, and withstands blur better than the natural one.
+#   Moves and elastic deformations help each other, as on MNIST, and little else helps against moves. Of brightness and
+#   contrast, again, all but those that were trained on it know less than before.
 # - *Geometry puts the $\ell_p$ cells nearly in order* on both data sets, but they are few: MNIST's interval above still
 #   holds zero, and CIFAR-10's five lie within twelve points of each other.
 # - *Scaling is not the hard part.* On MNIST one attack for a batch costs a third of all three, and under the strong
 #   suite ends a few points below them; better attacks in training gain far more than that. On CIFAR-10 it ends level
-#   with the best, at half the cost or less.
+#   with the best, at half to two thirds of the cost.
 # - *One network for any $\ell_p$ noise* is still to be found. Notebook 11 builds one that keeps half of the digits.
 # - `python -m tradeoff.transfer` prints the first table, `python -m tradeoff.comparison` the second.
 #
