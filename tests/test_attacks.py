@@ -78,6 +78,7 @@ ON_IMAGES = [
     Flips(L2(1.0), steps=5, restarts=2),
     Flips(L1(3.0), steps=5, seen=(0.0, 1.0), early_stop=False),
     Flips(L1(0), steps=2),
+    Flips(Union((Linf(0.1), L1(3.0), L2(1.0))), steps=5, restarts=2),
     StraightThrough(APGD(L2(1.0), steps=8)),
     Softened(APGD(L2(1.0), steps=8)),
     Softened(MSD((Linf(0.1), L1(3.0)), steps=5)),

@@ -30,7 +30,7 @@ from tradeoff.data import load
 from tradeoff.figures import dead_zone, record
 from tradeoff.models import MODELS, DeadZone, build
 from tradeoff.outcomes import Outcomes
-from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation
+from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation, Union
 from tradeoff.training import fit
 
 SEEN = (0.3, 0.7)
@@ -201,16 +201,18 @@ def linear(n, seed=0):
     return model, x, model(x).argmax(dim=1), w
 
 
-@pytest.mark.parametrize("S", [L1(0.8), L2(0.72)], ids=str)
+@pytest.mark.parametrize("S", [L1(0.8), L2(0.72), Union((L1(0.8), L2(0.72)))], ids=str)
 def test_breaks_a_linear_model_where_any_noise_does(S):
     model, x, y, w = linear(6)
     broken = look(model, Flips(S, restarts=5)(model, x, y, rng()), y, "margin").broken.numpy()
     slopes = (1 - 2 * y.numpy())[:, None] * w.astype(float) / 0.4
-    most, alone = np.transpose([most_of(S, a, b) for a, b in zip(x.double().numpy(), slopes, strict=True)])
+    found = [[most_of(ball, a, b) for a, b in zip(x.double().numpy(), slopes, strict=True)]
+             for ball in (S.sets if isinstance(S, Union) else (S,))]  # fmt: skip
+    most, alone = np.moveaxis(found, 2, 0)
     with torch.no_grad():
         needed = -margin(model(x), y).numpy()
-    assert not np.any(broken & (needed > most + 1e-4))
-    assert np.all(broken[needed < most - alone - 1e-4]) and 5 < broken.sum() < 39
+    assert not np.any(broken & (needed > most.max(axis=0) + 1e-4))
+    assert np.all(broken[needed < (most - alone).max(axis=0) - 1e-4]) and 5 < broken.sum() < 39
 
 
 def affordable(S, x, model, y, sizes):
@@ -334,6 +336,7 @@ def test_training_grows_the_sets_of_all():
     assert scaled(both, 0.5) == Successive(PGD(Linf(0.1), step=0.05), Flips(L1(5)))
     assert scaled(PGD(Linf(0.2), step=0.1), 0) == PGD(Linf(0), step=0.1)
     assert scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
+    assert scaled(Flips(Union((L1(10), L2(2)))), 0.5) == Flips(Union((L1(5), L2(1))))
     assert scaled(StraightThrough(PGD(L2(2), step=0.4)), 0.5) == StraightThrough(PGD(L2(1), step=0.2))
 
 
@@ -344,6 +347,8 @@ def test_training_grows_the_sets_of_all():
     ("make", "message"),
     [
         (lambda: Flips(RotationTranslation(3, 30)), "Flips attacks an lp ball"),
+        (lambda: Flips(Union((L1(1), Union((L2(1),))))), "Flips attacks an lp ball, not l2:1"),
+        (lambda: Flips(Union((L1(1), L2(1))), steps=0), "steps is 0"),
         (lambda: Flips(L1(1), steps=0), "steps is 0"),
         (lambda: Flips(L1(1), memory=1), "memory is 1"),
         (lambda: Flips(L1(1), seen=(0.7, 0.3)), r"seen is \(0.7, 0.3\)"),

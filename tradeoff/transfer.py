@@ -18,13 +18,13 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.stats import spearmanr
 
 from tradeoff import tables
-from tradeoff.attacks import MSD, Softened
+from tradeoff.attacks import Softened
 from tradeoff.checks import check_count
 from tradeoff.command import add_json, check_json, epilog, put_json, run
 from tradeoff.engines import missing
 from tradeoff.experiments import EXPERIMENTS, Experiment, jobs_of
 from tradeoff.names import lookup
-from tradeoff.perturbations import PRESETS, Lp
+from tradeoff.perturbations import PRESETS, Lp, Union
 from tradeoff.provenance import provenance
 from tradeoff.records import RUNS, Record, folder_of_runs, read_all, standing
 from tradeoff.subject import check_device
@@ -97,7 +97,7 @@ def balls(experiment: Experiment) -> tuple[Lp, ...]:
     sets = []
     for attack in experiment.attacks:
         attack = attack.attack if isinstance(attack, Softened) else attack
-        sets += attack.S.sets if isinstance(attack, MSD) else [attack.S]
+        sets += attack.S.sets if isinstance(attack.S, Union) else [attack.S]
     return tuple(S for S in dict.fromkeys(sets) if isinstance(S, Lp))
 
 

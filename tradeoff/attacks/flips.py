@@ -12,7 +12,7 @@ from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb
 from tradeoff.attacks.straight_through import straight_through
 from tradeoff.checks import check_box
-from tradeoff.perturbations import Lp
+from tradeoff.perturbations import Lp, Union
 
 HALVINGS = 16  # of a bracket of nine decades: to 0.03 %
 
@@ -23,7 +23,8 @@ class Flips:
 
     Each step takes the noise of S that gains most on the slopes g of the loss in t, see `flipped`: a few pixels that
     change altogether and, in l2, others in part. Slopes are taken straight through clamps, and summed over the steps,
-    each step keeping the share `memory` of the sum before it (momentum). The first flips are random.
+    each step keeping the share `memory` of the sum before it (momentum). The first flips are random. Of a union of
+    balls each step tries what gains most in every one, and keeps the worst (see `MSD`).
 
     A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1).
 
@@ -35,7 +36,7 @@ class Flips:
     tensor([[0.7000, 0.0000, 0.1000]])
     """
 
-    S: Lp
+    S: Lp | Union
     steps: int = 20
     restarts: int = 1
     memory: float = 0.8
@@ -47,7 +48,7 @@ class Flips:
     step = None  # there is none
 
     def __post_init__(self):
-        check_climber(self)
+        check_climber(self, self._balls)
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory!r}, but must be a share of [0, 1)")
         check_box(self.seen, "seen", optional=False)
@@ -62,13 +63,17 @@ class Flips:
 
     def start(self, x: Tensor, draws: Draws) -> State:
         noise = torch.as_tensor(draws.normal(0.0, 1.0, tuple(x.shape)), device=x.device).to(x)
-        return {"x": x, "r": flipped(self.S, x, noise, self.seen), "slopes": noise / like(_size(noise), x)}
+        return {"x": x, "r": flipped(self._balls[0], x, noise, self.seen), "slopes": noise / like(_size(noise), x)}
 
     def moves(
         self, state: State, loss: Tensor, gradient: Tensor, low: Tensor | None, high: Tensor | None
     ) -> Sequence[State]:
         slopes = self.memory * state["slopes"] + gradient / like(_size(gradient), gradient)
-        return [state | {"slopes": slopes, "r": flipped(self.S, state["x"], slopes, self.seen)}]
+        return [state | {"slopes": slopes, "r": flipped(S, state["x"], slopes, self.seen)} for S in self._balls]
+
+    @property
+    def _balls(self) -> tuple[Lp, ...]:
+        return self.S.sets if isinstance(self.S, Union) else (self.S,)
 
 
 def _size(v: Tensor) -> Tensor:

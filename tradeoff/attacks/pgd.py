@@ -107,10 +107,11 @@ def climb(attack, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         return worst(model, x, y, [run] * attack.restarts, rng, **how)
 
 
-def check_climber(attack) -> None:
-    """ValueError for a field that a climbing attack cannot use."""
-    if not isinstance(attack.S, Lp):
-        raise ValueError(f"{type(attack).__name__} attacks an lp ball, not {attack.S}")
+def check_climber(attack, sets: Sequence | None = None) -> None:
+    """ValueError for a field that a climbing attack cannot use, on its set or on each of `sets`."""
+    for S in (attack.S,) if sets is None else sets:
+        if not isinstance(S, Lp):
+            raise ValueError(f"{type(attack).__name__} attacks an lp ball, not {S}")
     check_count(attack.steps, "steps")
     check_count(attack.restarts, "restarts")
     if attack.step is not None and not 0 < attack.step < inf:
