@@ -21,7 +21,7 @@ from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS
 from tradeoff.figures.record import SETS, at
 from tradeoff.files import write_json
-from tradeoff.models import build
+from tradeoff.models import build, seen
 from tradeoff.names import lookup
 from tradeoff.perturbations import Union
 from tradeoff.provenance import provenance
@@ -46,8 +46,8 @@ def main() -> None:
         sets = [at(S, scale) for S in SETS]
         proved = {S.name: certify(model, x, y, S) if S.name not in hopeless else np.zeros(len(x), bool) for S in sets}
         hopeless |= {name for name, found in proved.items() if not found.any()}
-        left = evaluate(model, suite(options.suite, Union(tuple(sets))), data.x, data.y, np.random.default_rng(0),
-                        cascade=True, chunk=100)  # fmt: skip
+        left = evaluate(model, suite(options.suite, Union(tuple(sets)), seen=seen(model)), data.x, data.y,
+                        np.random.default_rng(0), cascade=True, chunk=100)  # fmt: skip
         certified = {name: float(found.mean()) for name, found in proved.items()}
         certified["union"] = float(np.all(list(proved.values()), axis=0).mean())
         attacked = {S.name: left.accuracy(S.name) for S in sets} | {"union": left.union()}

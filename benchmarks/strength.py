@@ -32,7 +32,7 @@ from tradeoff.data import load
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import EXPERIMENTS
 from tradeoff.files import make_folder, write_json
-from tradeoff.models import build
+from tradeoff.models import build, seen
 from tradeoff.names import lookup
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import L1, L2, Linf, Union
@@ -100,7 +100,7 @@ def main() -> None:
         if there is not None and len(there.correct) >= options.n:
             strong = first(there, options.n)
         else:
-            strong = run(options.suite, suite(options.suite, SETS), data.x, data.y)
+            strong = run(options.suite, suite(options.suite, SETS, seen=seen(model)), data.x, data.y)
         gains, row = strong.gains(), {name: strong.accuracy(name) for name in strong.set_names}
         row |= {"clean": strong.accuracy(), "union": strong.union(), "passes": sum(gain.passes for gain in gains)}
         standing = strong.standing(*strong.set_names)

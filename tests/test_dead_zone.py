@@ -28,7 +28,7 @@ from tradeoff.attacks.scaled import scaled
 from tradeoff.attacks.straight_through import straight_through
 from tradeoff.data import load
 from tradeoff.figures import dead_zone, record
-from tradeoff.models import MODELS, DeadZone, build
+from tradeoff.models import MODELS, DeadZone, build, seen
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import L1, L2, Linf, Lp, RotationTranslation, Union
 from tradeoff.training import fit
@@ -55,27 +55,28 @@ def seen_of(x):
 # ---- the front end
 
 
-@pytest.mark.parametrize("a", [0.0, 0.2, 0.3])
-def test_black_and_white_survive_noise_of_the_dead_zone(a):
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.2, 0.8), (0.3, 0.9), (0.4, 1.0)])
+def test_black_and_white_survive_noise_of_the_dead_zone(low, high):
     x = torch.from_numpy(rng().integers(0, 2, (50, 9)).astype(np.float32))
-    noise = torch.from_numpy(rng(1).uniform(-a, a, (50, 9)).astype(np.float32))
-    assert torch.equal(DeadZone(a)((x + noise).clamp(0, 1)), x)
+    noise = torch.from_numpy(rng(1).uniform(-1, 1, (50, 9)).astype(np.float32)) * torch.where(x > 0, 1 - high, low)
+    assert torch.equal(DeadZone(low, high)((x + noise).clamp(0, 1)), x)
     u = torch.linspace(0, 1, 11)
-    torch.testing.assert_close(DeadZone(a)(a + (1 - 2 * a) * u), u)
+    torch.testing.assert_close(DeadZone(low, high)(low + (high - low) * u), u)
 
 
-@pytest.mark.parametrize("a", [-0.1, 0.5, float("nan")])
-def test_wrong_dead_zones(a):
-    with pytest.raises(ValueError, match="must be at least 0 and less than 1/2"):
-        DeadZone(a)
+@pytest.mark.parametrize("ends", [(-0.1,), (0.5,), (float("nan"),), (0.3, 0.3), (0.3, 1.1)])
+def test_wrong_dead_zones(ends):
+    with pytest.raises(ValueError, match="must have 0 <= low < high <= 1"):
+        DeadZone(*ends)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dead_zone")])
 def test_the_record_fits_in_five_megabytes_and_sees_what_flips_expect(name):
     model = build(name, 0)
     assert 4 * sum(p.numel() for p in model.parameters()) <= 5e6
-    width = re.search(r"\d+", name)
-    assert model[0].a == (int(width[0]) / 100 if width else Flips(L1(1)).seen[0]) and Flips(L1(1)).seen == (0.3, 0.7)
+    low, *high = [int(end) / 100 for end in re.findall(r"\d+", name)] or Flips(L1(1)).seen
+    assert seen(model) == (low, *(high or [1 - low])) and Flips(L1(1)).seen == (0.3, 0.7)
+    assert seen(build("wide_cnn", 0)) == (0, 1)
 
 
 # ---- the best flips
@@ -277,17 +278,17 @@ def test_a_sparse_search_exchanges_the_share_of_the_schedule():
 
 def test_a_sparse_search_needs_no_gradient(digits):
     model, x, y = digits
-    seen = []
+    batches = []
 
     def steps(x):
         assert not torch.is_grad_enabled()
-        seen.append(len(x))
+        batches.append(len(x))
         return model(x)
 
     search = SparseSearch(L1(5), queries=60, seen=SEEN)
     with torch.no_grad():
         broken = look(model, search(steps, x, y, rng()), y, "margin").broken
-    assert broken.any() and len(seen) <= 62 and seen[2:] == sorted(seen[2:], reverse=True)
+    assert broken.any() and len(batches) <= 62 and batches[2:] == sorted(batches[2:], reverse=True)
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ class _Way(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What the network behind a front end `DeadZone` is given of such inputs: u = clamp((x + r - a) / (1 - 2a), 0, 1).
+    """What the network behind a front end `DeadZone` is given of such inputs x + r.
 
     A pixel counts up to where u is 1, or 0, or where noise and box end.
     """
@@ -187,21 +187,21 @@ class _Seen(NamedTuple):
     ball: Lp
     up: _Way
     down: _Way
-    slope: float  # 1 / (1 - 2a)
+    slope: float  # of u between its ends
     error: float  # of a computed u
 
     @classmethod
     def through(cls, front: DeadZone, inputs: _Inputs, unit: float) -> "_Seen":
-        x, eps, a = inputs.x, inputs.ball.eps, front.a
+        x, eps, a, b = inputs.x, inputs.ball.eps, front.low, front.high
 
         def way(to_begin: Tensor, to_end: Tensor, room: Tensor | None) -> _Way:
             ahead = to_end.clamp(min=0, max=eps)
             return _Way(to_begin.clamp(min=0), ahead if room is None else torch.minimum(ahead, room))
 
-        up = way(a - x, 1 - a - x, inputs.high)
-        down = way(x - (1 - a), x - a, None if inputs.low is None else -inputs.low)
-        error = 8 * unit * (float(x.abs().max()) + eps + 1) / (1 - 2 * a)
-        return cls(front(x), inputs.ball, up, down, 1 / (1 - 2 * a), error)
+        up = way(a - x, b - x, inputs.high)
+        down = way(x - b, x - a, None if inputs.low is None else -inputs.low)
+        error = 8 * unit * (float(x.abs().max()) + eps + 1) / (b - a)
+        return cls(front(x), inputs.ball, up, down, 1 / (b - a), error)
 
     def bounds(self) -> "_Bounds":
         low, high = self.u - self.slope * self.down.seen(), self.u + self.slope * self.up.seen()

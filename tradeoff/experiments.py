@@ -19,13 +19,13 @@ import numpy as np
 from torch import nn
 
 from tradeoff.attacks import APGD, MSD, PGD, SLIDE, AffineAttack, Flips, RandomSearch, Softened, StraightThrough
-from tradeoff.attacks.suites import FIXED, WHOLE, suite
+from tradeoff.attacks.suites import FIXED, SEEING, WHOLE, suite
 from tradeoff.checks import check_count
 from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import alone, make_folder, read_json, write_json
-from tradeoff.models import build
+from tradeoff.models import build, seen
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
@@ -462,10 +462,11 @@ def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
     if name is None or name in FIXED:
         return own if name is None else suite(name)
     sets = tuple(dict.fromkeys(attack.S for attack in own.values()))
+    how = {"seen": seen(build(experiment.model, 0))} if name in SEEING else {}
     if name.endswith("mixtures") and len(sets) > 1:
         moves_first = sorted(sets[:2], key=lambda S: isinstance(S, Lp))
-        return suite(name, Affine(*moves_first))
-    return suite(name, Union(sets))
+        return suite(name, Affine(*moves_first), **how)
+    return suite(name, Union(sets), **how)
 
 
 def jobs_of(

@@ -140,27 +140,31 @@ class _Standardise(nn.Module):
 
 
 class DeadZone(nn.Module):
-    """u = clamp((x - a) / (1 - 2a), 0, 1) of every pixel, 0 ≤ a < 1/2: what is within a of black or white becomes it.
+    """u = clamp((x - low) / (high - low), 0, 1) of every pixel, 0 ≤ low < high ≤ 1, with high = 1 - low unless given.
 
-    Noise of linf norm a or less changes no pixel that is black or white. In l1 or l2 the first a that is spent on such
-    a pixel buys nothing: flipping it costs 1 - a, so that l1:10 buys 14 flips at a = 0.3, and l2:2 buys 8. Slopes
+    What is at most low becomes black, what is at least high white. Noise of linf norm low or less changes no black
+    pixel, of 1 - high or less no white one. In l1 or l2 what is spent on crossing this buys nothing: to whiten a black
+    pixel costs high, to blacken a white one 1 - low, so that at (0.3, 0.7) l1:10 buys 14 flips, and l2:2 buys 8. Slopes
     vanish in the dead zones: attack with `StraightThrough` and `Flips`.
 
     >>> DeadZone(0.3)(torch.tensor([0.0, 0.25, 0.4, 0.5, 0.75]))
     tensor([0.0000, 0.0000, 0.2500, 0.5000, 1.0000])
+    >>> DeadZone(0.3, 0.9)
+    DeadZone(low=0.3, high=0.9)
     """
 
-    def __init__(self, a: float):
+    def __init__(self, low: float, high: float | None = None):
         super().__init__()
-        if not 0 <= a < 0.5:
-            raise ValueError(f"the dead zone is {a!r} wide, but must be at least 0 and less than 1/2")
-        self.a = a
+        high = 1 - low if high is None else high
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"the dead zone leaves ({low!r}, {high!r}) to be seen, but must have 0 <= low < high <= 1")
+        self.low, self.high = low, high
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return ((x - self.a) / (1 - 2 * self.a)).clamp(0.0, 1.0)
+        return ((x - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
 
     def extra_repr(self) -> str:
-        return f"a={self.a}"
+        return f"low={self.low}, high={self.high}"
 
 
 def wide_cnn() -> nn.Module:
@@ -172,26 +176,36 @@ def wide_cnn() -> nn.Module:
     return _strided_cnn(32, 256)
 
 
-def behind(a: float, body: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """The network `body` behind a dead zone of a.
+def behind(body: Callable[[], nn.Module], low: float, high: float | None = None) -> Callable[[], nn.Module]:
+    """The network `body` behind a dead zone.
 
-    >>> behind(0.3, small_cnn)()[0]
-    DeadZone(a=0.3)
+    >>> behind(small_cnn, 0.3)()[0]
+    DeadZone(low=0.3, high=0.7)
     """
 
     def make() -> nn.Module:
-        return nn.Sequential(DeadZone(a), body())
+        return nn.Sequential(DeadZone(low, high), body())
 
     return make
+
+
+def seen(model: nn.Module) -> tuple[float, float]:
+    """What a network sees of a pixel: all values, but for one that begins with a dead zone.
+
+    >>> seen(build("small_cnn", 0)), seen(build("dead_zone_cnn", 0))
+    ((0.0, 1.0), (0.3, 0.7))
+    """
+    first = next((part for part in model.modules() if not any(part.children())), None)
+    return (first.low, first.high) if isinstance(first, DeadZone) else (0.0, 1.0)
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "small_cnn": small_cnn,
     "paper_cnn": paper_cnn,
     "wide_cnn": wide_cnn,
-    "dead_zone_cnn": behind(0.3, small_cnn),
-    "dead_zone_wide_cnn": behind(0.3, wide_cnn),
-    **{f"dead_zone_{100 * a:.0f}_wide_cnn": behind(a, wide_cnn) for a in (0.2, 0.25, 0.35)},
+    "dead_zone_cnn": behind(small_cnn, 0.3),
+    "dead_zone_wide_cnn": behind(wide_cnn, 0.3),
+    **{f"dead_zone_{100 * a:.0f}_wide_cnn": behind(wide_cnn, a) for a in (0.2, 0.25, 0.35)},
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,

@@ -25,7 +25,7 @@ from tradeoff.data import Images
 from tradeoff.evaluation import check_steady, check_task, describe_task, device_of, evaluate
 from tradeoff.files import make_folder, read_json, write_atomically, write_json
 from tradeoff.masking import masking_report
-from tradeoff.models import MODELS
+from tradeoff.models import MODELS, seen
 from tradeoff.outcomes import Outcomes
 from tradeoff.perturbations import PRESETS, parse
 from tradeoff.provenance import provenance
@@ -117,13 +117,14 @@ def _prepare(options) -> _Request:
     """Load and check everything. ValueError or OSError for a request that cannot be met."""
     sets = parse(options.sets)
     box = _box(options.box)
-    attacks = suite(options.suite, sets, box)
+    suite(options.suite, sets, box)  # what cannot be made is said before anything is loaded
     if options.chunk is not None:
         check_count(options.chunk, "--chunk")
     device = check_device(options.device)
     images = load_images(options.data, options.n)
     model = load_entry(options.entry) if options.entry else load_checkpoint(options.checkpoint, options.model).eval()
     model.to(device)
+    attacks = suite(options.suite, sets, box, seen(model))
     x, y = torch.tensor(images.x), torch.tensor(images.y)
     check_task(model, attacks.values(), x, y)
     notes = []

@@ -3,6 +3,7 @@ cascade wants them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from math import inf
 from typing import Any
@@ -25,9 +26,10 @@ from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
 
-def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
+def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float] = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name; of a suite of FIXED on its own
-    sets and in the box of images, for which none are given.
+    sets and in the box of images, for which none are given. `seen` is what a network sees of its inputs
+    (`tradeoff.models.seen`), for the suites that ask.
 
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019; on CIFAR-10 from 20 starts), and
@@ -37,12 +39,13 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     - "strong": what breaks most for its cost, to be run as a cascade (`evaluate(..., cascade=True)`); minutes.
     - "mixtures": how much each share of the budget breaks, of a mixture of two sets: each set alone, fixed shares and
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
-    - "dead-zone": what knows of `tradeoff.models.DeadZone(0.3)`, and then the strong ones; to be run as a cascade.
+    - "dead-zone": what knows of a front end `tradeoff.models.DeadZone`, by what is `seen` behind it, and then the
+      strong ones; to be run as a cascade.
     - "dead-zone-quick": the first of these, which on networks trained behind it leave next to nothing to the others.
-    - "dead-zone-mixtures": the same question as "mixtures", by what knows of that dead zone, the
-      noise of the first set before that of the second.
-    - "flips", "flips-20": what breaks most behind that dead zone for its cost, on the paper's MNIST sets; the second is
-      short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
+    - "dead-zone-mixtures": the same question as "mixtures", by what knows of the dead zone, the noise of the first set
+      before that of the second.
+    - "flips", "flips-20": what breaks most behind `DeadZone(0.3)` for its cost, on the paper's MNIST sets; the second
+      is short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -67,6 +70,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0)) -> dict:
     if sets is None:
         raise ValueError(f"the suite {name!r} is made for sets, and none are given: name them, or choose "
                          f"{', '.join(FIXED)}, which have their own")  # fmt: skip
+    if name in SEEING:
+        make = partial(make, seen=seen)
     attacks = {}
     for S in sets.sets if isinstance(sets, Union) else (sets,):
         attacks |= {f"{attack} {S}": made for attack, made in make(S, box).items()}
@@ -132,32 +137,33 @@ def strong(S, box: Box) -> dict:
     }
 
 
-def dead_zone(S, box: Box) -> dict:
+def dead_zone(S, box: Box, seen: tuple[float, float]) -> dict:
     """Flips at their price, climbs straight through the clamp, and a beam whose moves end where the network sees no
     more, before the strong suite."""
     if not isinstance(S, Lp):
         return strong(S, box)
     searches = {}
     if S.p < inf:
-        beam = CoordinateBeam(S, width=20, candidates=32, restarts=2, box=box, seen=Flips.seen)
-        searches = {"seeing beam": StraightThrough(beam), "sparse search": SparseSearch(S, box=box, seen=Flips.seen)}
+        beam = CoordinateBeam(S, width=20, candidates=32, restarts=2, box=box, seen=seen)
+        searches = {"seeing beam": StraightThrough(beam), "sparse search": SparseSearch(S, box=box, seen=seen)}
     return {
-        **dead_zone_quick(S, box),
+        **dead_zone_quick(S, box, seen),
         **searches,
         "straight APGD": StraightThrough(APGD(S, loss="margin", box=box)),
         **strong(S, box),
     }
 
 
-def dead_zone_quick(S, box: Box) -> dict:
+def dead_zone_quick(S, box: Box, seen: tuple[float, float]) -> dict:
     if not isinstance(S, Lp):
         return quick(S, box)
+    flips = Flips(S, box=box, seen=seen)
     if S.p == inf:
-        return {"flips": Flips(S, box=box), "straight PGD": StraightThrough(PGD(S, steps=40, restarts=2, box=box))}
+        return {"flips": flips, "straight PGD": StraightThrough(PGD(S, steps=40, restarts=2, box=box))}
     return {
-        "flips": Flips(S, box=box),
-        "flips, ce": Flips(S, loss="ce", box=box),
-        "flips, again": Flips(S, steps=50, restarts=10, box=box),
+        "flips": flips,
+        "flips, ce": replace(flips, loss="ce"),
+        "flips, again": replace(flips, steps=50, restarts=10),
     }
 
 
@@ -178,10 +184,10 @@ def mixtures(S, box: Box) -> dict:
     return attacks | soft
 
 
-def dead_zone_mixtures(S, box: Box) -> dict:
+def dead_zone_mixtures(S, box: Box, seen: tuple[float, float]) -> dict:
     if not isinstance(S, Affine) or not (isinstance(S.a, Lp) and isinstance(S.b, Lp)):
         return mixtures(S, box)
-    first, last = (StraightThrough(PGD(T, steps=40, box=box)) if T.p == inf else Flips(T, steps=50, box=box)
+    first, last = (StraightThrough(PGD(T, steps=40, box=box)) if T.p == inf else Flips(T, steps=50, box=box, seen=seen)
                    for T in (S.a, S.b))  # fmt: skip
     mixed = {f"β={beta}": Successive(first, last, (beta,)) for beta in (0.25, 0.5, 0.75)}
     return {"β=0": last, **mixed, "β=1": first}
@@ -199,6 +205,7 @@ SUITES: Mapping[str, Callable] = {
 }
 
 
+SEEING = frozenset(name for name in SUITES if name.startswith("dead-zone"))
 # Figures compare the columns of these: none is spared what another breaks. The others are run as cascades.
 WHOLE = frozenset({"mixtures", "dead-zone-mixtures"})
 
