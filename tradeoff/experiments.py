@@ -172,29 +172,53 @@ EXPERIMENTS["mnist-dead-zone"] = Experiment(
         StraightThrough(PGD(LINF, steps=5, loss="ce", early_stop=False)),
         Flips(ONE, steps=10, loss="ce", early_stop=False),
         Flips(TWO, steps=10, loss="margin", early_stop=False)))  # fmt: skip
-EXPERIMENTS |= {f"mnist-dead-zone-s{seed}": replace(EXPERIMENTS["mnist-dead-zone"], seed=seed) for seed in (1, 2)}
+
+
+def _seeing(experiment: Experiment, low: float, high: float, **how) -> Experiment:
+    """The same training of another network, of which its flips know that it sees (low, high)."""
+    attacks = (replace(a, seen=(low, high)) if isinstance(a, Flips) else a for a in experiment.attacks)
+    return replace(experiment, attacks=tuple(attacks), **how)
+
+
+# Nine of ten pixels are black. Where the zone is at black alone, l1 has to pay for all of a pixel that it whitens.
+EXPERIMENTS["mnist-black-zone"] = _seeing(
+    EXPERIMENTS["mnist-dead-zone"], 0.3, 1.0, model="black_zone_deep_cnn", epochs=24, suite="flips-30-100",
+    watch="flips-20-30-100", memory_format="channels_last")  # fmt: skip
+EXPERIMENTS |= {f"{name}-s{seed}": replace(EXPERIMENTS[name], seed=seed)
+                for name in ("mnist-dead-zone", "mnist-black-zone") for seed in (1, 2)}  # fmt: skip
 
 
 def _ablate() -> dict[str, Experiment]:
-    """A part of the training above, as many passes for each, with one thing changed: the width of the dead zone, what
-    is trained on and how it is brought together, the body."""
+    """A part of the training above, as many passes for each, with one thing changed: the dead zone, what is trained on
+    and how it is brought together, the body."""
     short = replace(EXPERIMENTS["mnist-dead-zone"], epochs=4, warmup=1, test=500)
     linf, l1, l2 = short.attacks
+    bare = _seeing(short, 0.0, 1.0, model="wide_cnn", suite="flips-a0", watch=None)
 
-    def dead(a: float, model: str) -> Experiment:
-        attacks = (linf, *(replace(flips, seen=(a, 1 - a)) for flips in (l1, l2)))
-        return replace(short, model=model, attacks=attacks, suite=f"flips-a{100 * a:.0f}", watch=None)
+    def steepest(experiment: Experiment) -> Experiment:
+        """One trajectory for all (MSD)."""
+        flips = replace(experiment.attacks[1], S=Union((LINF, ONE, TWO)))
+        return replace(experiment, attacks=(flips,), combine="avg", epochs=2)
 
     return {
         "short": short,
-        "none": dead(0.0, "wide_cnn"),
-        **{f"a{100 * a:.0f}": dead(a, f"dead_zone_{100 * a:.0f}_wide_cnn") for a in (0.2, 0.25, 0.35)},
+        "none": bare,
+        **{f"a{100 * a:.0f}": _seeing(short, a, 1 - a, model=f"dead_zone_{100 * a:.0f}_wide_cnn",
+                                      suite=f"flips-a{100 * a:.0f}", watch=None) for a in (0.2, 0.25, 0.35)},
+        **{f"{100 * low:.0f}-{100 * high:.0f}": _seeing(
+               short, low, high, model=f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn",
+               suite=f"flips-{100 * low:.0f}-{100 * high:.0f}", watch=None)
+           for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))},
         "small": replace(short, model="dead_zone_cnn"),
+        "deep": replace(short, model="dead_zone_deep_cnn"),
         "shifts": replace(short, augment="shifts"),
         "without-l2": replace(short, attacks=(linf, l1)),
         "five-steps": replace(short, attacks=(linf, replace(l1, steps=5), replace(l2, steps=5)), epochs=8),
         "avg": replace(short, combine="avg", epochs=2),
         "max": replace(short, combine="max", epochs=2),
+        "msd": steepest(short),
+        "none-max": replace(bare, combine="max", epochs=2),
+        "none-msd": steepest(bare),
         "float32": replace(short, precision="float32"),
     }  # fmt: skip
 

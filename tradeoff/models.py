@@ -19,17 +19,15 @@ def small_cnn() -> nn.Module:
     return _strided_cnn(16, 100)
 
 
-def _strided_cnn(width: int, hidden: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, width, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(2 * width * 7 * 7, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, 10),
-    )
+def _strided_cnn(width: int, hidden: int, between: int = 0) -> nn.Module:
+    """With so many convolutions 3×3 behind each that halves the image."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((1, width), (width, 2 * width)):
+        layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
+        for _ in range(between):
+            layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(2 * width * 7 * 7, hidden), nn.ReLU(), nn.Linear(hidden, 10)]
+    return nn.Sequential(*layers)
 
 
 def paper_cnn() -> nn.Module:
@@ -176,6 +174,15 @@ def wide_cnn() -> nn.Module:
     return _strided_cnn(32, 256)
 
 
+def deep_cnn() -> nn.Module:
+    """`wide_cnn` with a convolution 3×3 behind each of its two, of as many channels: 885,194 parameters.
+
+    >>> sum(p.numel() for p in deep_cnn().parameters())
+    885194
+    """
+    return _strided_cnn(32, 256, between=1)
+
+
 def behind(body: Callable[[], nn.Module], low: float, high: float | None = None) -> Callable[[], nn.Module]:
     """The network `body` behind a dead zone.
 
@@ -206,6 +213,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dead_zone_cnn": behind(small_cnn, 0.3),
     "dead_zone_wide_cnn": behind(wide_cnn, 0.3),
     **{f"dead_zone_{100 * a:.0f}_wide_cnn": behind(wide_cnn, a) for a in (0.2, 0.25, 0.35)},
+    **{f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn": behind(wide_cnn, low, high)
+       for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))},
+    "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
+    "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,

@@ -45,7 +45,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float]
     - "dead-zone-mixtures": the same question as "mixtures", by what knows of the dead zone, the noise of the first set
       before that of the second.
     - "flips", "flips-20": what breaks most behind `DeadZone(0.3)` for its cost, on the paper's MNIST sets; the second
-      is short, to watch training by. "flips-a0", "flips-a20", ...: the first for a dead zone of 0 (none), 0.2, ....
+      is short, to watch training by. "flips-a0", "flips-a20", ... for dead zones of 0 (none), 0.2, ...; "flips-30-100",
+      ... for uneven ones, this for `DeadZone(0.3, 1.0)`; each with a short one, as "flips-20-30-100".
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -248,10 +249,15 @@ def _transfer(prefix: str, linf, l2, l1, *moves) -> dict[str, Mapping]:
     }
 
 
-def _flips(a: float) -> Mapping:
+def _flips(zone: str, low: float, high: float) -> dict[str, Mapping]:
+    """What breaks most for its cost where (low, high) is seen, and a short one to watch training by."""
     linf, l2, l1, _ = PRESETS["paper_mnist"].sets
-    flips = {S.name: Flips(S, steps=50, restarts=5, seen=(a, 1 - a)) for S in (l1, l2)}
-    return {"linf": StraightThrough(PGD(linf, steps=100, restarts=5)), **flips}
+    flips = {S.name: Flips(S, seen=(low, high)) for S in (l1, l2)}
+    longer = {name: replace(attack, steps=50, restarts=5) for name, attack in flips.items()}
+    return {
+        f"flips{zone}": {"linf": StraightThrough(PGD(linf, steps=100, restarts=5)), **longer},
+        f"flips-20{zone}": {"linf": StraightThrough(PGD(linf, steps=20)), **flips},
+    }
 
 
 _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
@@ -259,9 +265,11 @@ _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
 FIXED: dict[str, Mapping] = {
     **_on("", _LINF, _L1, _RT, _L2),
     **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
-    "flips": _flips(0.3),
-    **{f"flips-a{100 * a:.0f}": _flips(a) for a in (0.0, 0.2, 0.25, 0.35)},
-    "flips-20": {"linf": StraightThrough(PGD(_LINF, steps=20)), **{S.name: Flips(S) for S in (_L1, _L2)}},
+    **_flips("", 0.3, 0.7),
+    **{name: attacks for a in (0.0, 0.2, 0.25, 0.35) for name, attacks in _flips(f"-a{100 * a:.0f}", a, 1 - a).items()},
+    **{name: attacks
+       for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
+       for name, attacks in _flips(f"-{100 * low:.0f}-{100 * high:.0f}", low, high).items()},
     **_transfer("", *PRESETS["transfer_mnist"].sets),
     **_transfer("cifar10-", *PRESETS["transfer_cifar10"].sets),
 }
