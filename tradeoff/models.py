@@ -213,8 +213,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dead_zone_cnn": behind(small_cnn, 0.3),
     "dead_zone_wide_cnn": behind(wide_cnn, 0.3),
     **{f"dead_zone_{100 * a:.0f}_wide_cnn": behind(wide_cnn, a) for a in (0.2, 0.25, 0.35)},
-    **{f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn": behind(wide_cnn, low, high)
-       for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))},
+    **{
+        f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn": behind(wide_cnn, low, high)
+        for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
+    },
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
     "small_resnet": small_resnet,

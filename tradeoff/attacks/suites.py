@@ -267,9 +267,11 @@ FIXED: dict[str, Mapping] = {
     **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
     **_flips("", 0.3, 0.7),
     **{name: attacks for a in (0.0, 0.2, 0.25, 0.35) for name, attacks in _flips(f"-a{100 * a:.0f}", a, 1 - a).items()},
-    **{name: attacks
-       for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
-       for name, attacks in _flips(f"-{100 * low:.0f}-{100 * high:.0f}", low, high).items()},
+    **{
+        name: attacks
+        for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
+        for name, attacks in _flips(f"-{100 * low:.0f}-{100 * high:.0f}", low, high).items()
+    },
     **_transfer("", *PRESETS["transfer_mnist"].sets),
     **_transfer("cifar10-", *PRESETS["transfer_cifar10"].sets),
 }
