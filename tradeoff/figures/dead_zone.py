@@ -6,8 +6,8 @@ clamp((x - a) / (1 - 2a), 0, 1) with a = 0.3. Middle, a prediction: of black and
 ε/0.7, ℓ2 noise (ε/0.7)², so that both accuracies would lie on one curve if there were no others. They do not: grey
 pixels are moved a little for next to nothing in ℓ2. Accuracies at the paper's radii are marked. Dashed, a network
 without the front end, trained on ℓ1 noise alone, of which ε flips ε pixels (on fewer test images but at ε = 10). Right,
-networks trained alike, as many passes each, behind dead zones of other widths a, under attacks that know a. Only what
-is committed is read.
+networks trained alike, as many passes each, that see another part of a pixel's range, under attacks that know which: of
+even zones, and of uneven ones, wider at black or at black alone. Only what is committed is read.
 """
 
 import numpy as np
@@ -25,14 +25,16 @@ from tradeoff.theory.plane import widths
 QUICK = {"alpha": 3.0, "d": 9, "p0": 0.9, "a": 0.3, "l1": 0.7, "points": 301, "run": "mnist-dead-zone",
          "specialist": "mnist-l1",
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-         "wide": [(0.0, "mnist-dead-zone-none"), (0.2, "mnist-dead-zone-a20"), (0.25, "mnist-dead-zone-a25"),
-                  (0.3, "mnist-dead-zone-short"), (0.35, "mnist-dead-zone-a35")]}  # fmt: skip
+         "zones": {"0–1": "mnist-dead-zone-none", "0.2–0.8": "mnist-dead-zone-a20", "0.25–0.75": "mnist-dead-zone-a25",
+                   "0.3–0.7": "mnist-dead-zone-short", "0.35–0.65": "mnist-dead-zone-a35",
+                   "0.3–0.9": "mnist-dead-zone-30-90", "0.3–1": "mnist-dead-zone-30-100",
+                   "0.4–1": "mnist-dead-zone-40-100"}}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
 
 
-def compute(results=None, *, alpha, d, p0, a, l1, points, run, specialist, radii, wide) -> dict:
+def compute(results=None, *, alpha, d, p0, a, l1, points, run, specialist, radii, zones) -> dict:
     """The band of optimal thresholds by pixel value, the front end on its scale; flips and accuracy by norm and radius;
-    accuracy by width and set."""
+    accuracy by what is seen and set."""
     record = read(run)
     flips: dict[str, list] = {S.name: [] for S in SETS if S.name != "linf"}
     for scale in radii:
@@ -44,14 +46,14 @@ def compute(results=None, *, alpha, d, p0, a, l1, points, run, specialist, radii
     stands = {scale: standing(read(specialist), at(one, scale)) for scale in radii}
     alone = [(scale * one.eps, float(some.mean())) for scale, some in stands.items() if some is not None]
     ablation = []
-    for width, name in wide:
+    for zone, name in zones.items():
         stands = [standing(read(name), S) for S in SETS]
         if all(some is not None for some in stands):
             rows = {S.name: float(some.mean()) for S, some in zip(SETS, stands, strict=True)}
-            ablation.append(rows | {"a": width, "union": float(np.all(stands, axis=0).mean())})
+            ablation.append(rows | {"seen": zone, "union": float(np.all(stands, axis=0).mean())})
     asked = [(record, at(S, scale)) for S in SETS if S.name in flips for scale in radii]
     asked += [(read(specialist), at(one, scale)) for scale in radii] + [
-        (read(name), S) for _, name in wide for S in SETS
+        (read(name), S) for name in zones.values() for S in SETS
     ]
     used = [outcomes for some, S in asked for outcomes in attacking(some, S)]
     return {"band": _band(alpha, d, p0, a, l1, points), "a": a, "flips": flips, "alone": alone, "ablation": ablation,
@@ -103,14 +105,15 @@ def draw(numbers: dict) -> Figure:
     middle.set_title("two norms, one price?")
     rows = numbers["ablation"]
     for S in (*numbers["flips"], "linf", "union") if rows else ():
-        right.plot([row["a"] for row in rows], [100 * row[S] for row in rows], MARKERS[S] + "-", ms=4,
-                   color=COLOURS[S], label=LABELS[S])  # fmt: skip
+        right.plot([row["seen"] for row in rows], [100 * row[S] for row in rows], MARKERS[S], ms=4, color=COLOURS[S],
+                   label=LABELS[S])  # fmt: skip
     if rows:
         right.legend()
     else:
         right.text(0.5, 0.5, "no committed run yet", transform=right.transAxes, ha="center", color="0.4")
-    right.set(xlabel="width a of the dead zone", ylabel="accuracy (%)", ylim=(-2, 101))
-    right.set_title("short training, other widths")
+    right.tick_params(axis="x", rotation=60)
+    right.set(xlabel="what is seen of a pixel", ylabel="accuracy (%)", ylim=(-2, 101))
+    right.set_title("short training, other zones")
     for ax in (middle, right):
         ax.grid(axis="y", lw=0.3)
     return figure

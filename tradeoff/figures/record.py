@@ -2,9 +2,9 @@ r"""Accuracy against the radius, under ℓ∞, ℓ1 and ℓ2 noise and under the
 
 Radii are in units of the paper's (ℓ∞ 0.3, ℓ1 10, ℓ2 2), at which the vertical line is; those of the union grow
 together. Small CNNs, trained on the worst of the three (max), on MSD's mixture of steps, on ℓ∞ and ℓ1 noise, one
-attack a batch and ℓ1 along softened slopes too (E-AT), on one of them, and the network behind a dead zone. What stands
-is what stands under all attacks of the committed evaluations at that radius, of those of most test images: the strong
-suite, for the network behind the dead zone with the attacks that know of it.
+attack a batch and ℓ1 along softened slopes too (E-AT), on one of them, and larger ones behind a dead zone, at black
+alone or at black and white. What stands is what stands under all attacks of the committed evaluations at that radius,
+of those of most test images: the strong suite, for networks behind a dead zone with the attacks that know of it.
 """
 
 import numpy as np
@@ -15,11 +15,12 @@ from tradeoff.figures.style import COLOURS, LABELS, PAGE
 from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.records import attacking, read_all, sources, standing
 
-QUICK = {"runs": {"dead zone": "mnist-dead-zone", "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max",
-                  "MSD": "mnist-msd", "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
+QUICK = {"runs": {"zone at black": "mnist-black-zone", "at both": "mnist-dead-zone",
+                  "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max", "MSD": "mnist-msd",
+                  "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
-_LINES = {"dead zone": ("k", "D", "-"), "E-AT, softened too": (COLOURS["average"], "X", "-"),
+_LINES = {"zone at black": ("k", "D", "-"), "at both": ("k", "P", ":"), "E-AT, softened too": (COLOURS["average"], "X", "-"),
           "max": (COLOURS["union"], "*", "-"), "MSD": (COLOURS["rt"], "v", "-"), "linf": (COLOURS["linf"], "o", "--"),
           "l1": (COLOURS["l1"], "s", "--"), "l2": (COLOURS["l2"], "^", "--")}  # fmt: skip
 SETS = tuple(S for name in ("linf", "l1", "l2") for S in PRESETS["paper_mnist"].sets if S.name == name)
@@ -60,10 +61,12 @@ def draw(numbers: dict) -> Figure:
             percent = 100 * np.array([0.0 if value is None else value for value in values])
             known = np.array([value is not None for value in values])
             ax.plot(np.array(numbers["scales"])[known], percent[known], dash, marker=marker, ms=3.5, color=colour,
-                    lw=1.6 if name == "dead zone" else 1.0, label=LABELS.get(name, name))  # fmt: skip
+                    lw=1.6 if name == "zone at black" else 1.0, label=LABELS.get(name, name))  # fmt: skip
         ax.axvline(1.0, color="0.6", lw=0.6, ls=":")
         ax.set(title=LABELS[S], xlabel="radius / the paper's", ylim=(-2, 101))
         ax.grid(axis="y", lw=0.3)
     axes[0].set_ylabel("accuracy (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=7)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, columnspacing=1.2, handlelength=1.6
+    )
     return figure
