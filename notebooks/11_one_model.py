@@ -25,11 +25,16 @@
 #
 # ## 1. Swallow one noise, count the other
 #
-# A digit is ink on paper. A front end $u = \mathrm{clamp}((x - a)/(1 - 2a),\, 0,\, 1)$ with $a = 0.3$ makes black what
-# is nearly black and white what is nearly white, and with that it swallows all $\ell_\infty$ noise of radius $0.3$, but
-# for grey pixels. And it puts a price on the others: a pixel that is to be seen to change at all costs $0.3$, and to be
-# flipped $0.7$. So $\ell_1$ noise of $10$ is worth $10 / 0.7 \approx 14$ flips, $\ell_2$ noise of $2$ is worth
-# $4 / 0.49 \approx 8$.
+# A digit is ink on paper. A front end $u = \mathrm{clamp}((x - \mathrm{low})/(\mathrm{high} - \mathrm{low}),\, 0,\, 1)$
+# that sees $(0.3, 0.7)$ makes black what is nearly black and white what is nearly white, and with that it swallows all
+# $\ell_\infty$ noise of radius $0.3$, but for grey pixels. And it puts a price on the others: a pixel that is to be
+# seen to change at all costs $0.3$, and to be flipped $0.7$. So $\ell_1$ noise of $10$ is worth $10 / 0.7 \approx 14$
+# flips, $\ell_2$ noise of $2$ is worth $4 / 0.49 \approx 8$.
+#
+# But a digit is not even. Most of it is black, the paper, and who wants to close a loop or to draw a bar has to whiten
+# some. Where the zone is at black alone, $(0.3, 1)$, $\ell_\infty$ noise still whitens nothing, while $\ell_1$ noise
+# has to pay for a pixel in full, as if there were no front end. What is given up is at the other end: noise can dim
+# what is white.
 
 # %%
 # %matplotlib inline
@@ -48,7 +53,7 @@ from tradeoff.figures.style import COLOURS, LABELS, MARKERS, PAGE, paper_style
 from tradeoff.files import read_json
 from tradeoff.masking import masking_report
 from tradeoff.mixtures import SHARES, standing
-from tradeoff.models import build
+from tradeoff.models import build, seen
 from tradeoff.paired import Paired
 from tradeoff.perturbations import L1, L2, Linf
 from tradeoff.records import RUNS, read, read_all
@@ -56,19 +61,27 @@ from tradeoff.tables import percent
 from tradeoff.training import load_weights
 
 torch.set_num_threads(1)
-record = read("mnist-dead-zone")
+record, digits = read("mnist-black-zone"), load("digits", "test").first(100)
+kinds = [np.mean(some) for some in (digits.x <= 0.3, digits.x >= 0.7)]
+print("of a digit {:.0%} is black (at most 0.3) and {:.0%} white (at least 0.7)".format(*kinds))
+lines = [[f"({low}, {high})", *(f"{n:.1f}" for n in (10 / high, 10 / (1 - low), 4 / high**2, 4 / (1 - low) ** 2))]
+         for low, high in ((0, 1), (0.3, 0.7), (0.3, 0.9), (0.3, 1))]  # fmt: skip
+header = ["seen", "l1:10 whitens", "or blackens", "l2:2 whitens", "or blackens"]
+display(Markdown(tables.markdown(header, lines)))
 module = figure_module("dead_zone")
 with paper_style():
     display(module.draw(module.compute(**module.PARAMETERS["quick"])))
 
 # %% [markdown]
-# On the left the front end is *derived*: the exact game of notebook 05, for a strong feature that is a pixel, asks
-# for a threshold that is flat for as far as the $\ell_\infty$ noise goes. In the middle a prediction, two norms at
+# On the left the even front end is *derived*: the exact game of notebook 05, for a strong feature that is a pixel,
+# asks for a threshold that is flat for as far as the $\ell_\infty$ noise goes, at both ends, for in that game the two
+# are alike. In the middle a prediction for it, two norms at
 # one price, and where it fails: a grey pixel is in no dead zone, and to move many of them a little costs next to
 # nothing in $\ell_2$. So $\ell_2$ noise does more than its flips. Dashed is a smaller network, trained on $\ell_1$
 # noise alone, without a front end, so that noise of $10$ flips ten pixels. From ten flips on the two are alike;
 # below, the specialist is ahead by a few points. So what $\ell_\infty$ robustness costs in $\ell_1$ at the paper's
-# radius is hardly more than the factor $0.7$. On the right what other widths cost.
+# radius is hardly more than the factor $0.7$. On the right what other zones cost: the zone at black alone gives that
+# factor back.
 #
 # ## 2. Training it
 #
@@ -80,8 +93,10 @@ with paper_style():
 with paper_style():
     figure, ax = plt.subplots(figsize=(PAGE / 2, 2.2))
     for row in ("clean", "linf", "l1", "l2", "union"):
-        seen = 100 * record.watched(row)
-        ax.plot(np.arange(1, len(seen) + 1), seen, MARKERS[row] + "-", ms=3, color=COLOURS[row], label=LABELS[row])
+        watched = 100 * record.watched(row)
+        ax.plot(
+            np.arange(1, len(watched) + 1), watched, MARKERS[row] + "-", ms=3, color=COLOURS[row], label=LABELS[row]
+        )
     ax.plot(np.arange(1, len(record.log) + 1), [100 * epoch["accuracy"] for epoch in record.log], ":", color="black",
             label="in training")  # fmt: skip
     ax.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
@@ -116,11 +131,11 @@ else:
 # And then everything else that we have, on what the suite leaves of the first 100: every climber with every loss, along
 # its own slopes, softened ones and straight through, from larger balls, at every wrong class; wide beams, thousands of
 # queries; of other libraries EAD, C&W, DDN, Boundary, and the walks Pointwise and Brendel-Bethge from five starts each
-# (`python benchmarks/strength.py --models dead-zone --suite dead-zone --n 100`).
+# (`python benchmarks/strength.py --models black-zone --suite dead-zone --n 100`).
 
 # %%
-more = RUNS.parent / "strength-dead-zone.json"
-found = read_json(more)["models"]["dead-zone"] if more.exists() else None
+more = RUNS.parent / "strength-black-zone.json"
+found = read_json(more)["models"]["black-zone"] if more.exists() else None
 if found is None:
     print("–")
 else:
@@ -132,21 +147,20 @@ else:
 # then sees.
 
 # %%
-digits = load("digits", "test").first(100)
 x, y = torch.tensor(digits.x), torch.tensor(digits.y)
-network, weights = build("dead_zone_wide_cnn", 0).eval(), record.folder / "weights.safetensors"
+network, weights = build("black_zone_deep_cnn", 0).eval(), record.folder / "weights.safetensors"
 if weights.exists():
     load_weights(weights, network)
-    x_adv = Flips(L1(10), steps=40)(network, x, y, np.random.default_rng(0))
+    x_adv = Flips(L1(10), steps=40, seen=seen(network))(network, x, y, np.random.default_rng(0))
     with torch.no_grad():
         before, after = network(x).argmax(dim=1), network(x_adv).argmax(dim=1)
-        seen = network[0](x_adv)
+        shown = network[0](x_adv)
     fallen = ((before == y) & (after != y)).nonzero()[:12, 0]
     with paper_style():
         figure, axes = plt.subplots(2, 12, figsize=(PAGE, 1.5))
         for (above, below), k in zip(axes.T, fallen, strict=False):
             above.imshow(x[k, 0], cmap="gray_r", vmin=0, vmax=1)
-            below.imshow(seen[k, 0], cmap="gray_r", vmin=0, vmax=1)
+            below.imshow(shown[k, 0], cmap="gray_r", vmin=0, vmax=1)
             above.set_title(f"{y[k]} → {after[k]}", fontsize=6)
         for ax in axes.flat:
             ax.axis("off")
@@ -193,7 +207,7 @@ for S in (Linf(0.3), L1(10), L2(2)) if weights.exists() else ():
 # (`python benchmarks/certified.py`).
 
 # %%
-proofs = RUNS.parent / "certified-dead-zone.json"
+proofs = RUNS.parent / "certified-black-zone.json"
 found = read_json(proofs)["rows"] if proofs.exists() else []
 lines = [[f"{row['scale']:.2f}", *(f"{percent(row['certified'][S])}–{percent(row['attacked'][S])}"
                                    for S in ("linf", "l1", "l2", "union"))] for row in found]  # fmt: skip
@@ -207,9 +221,10 @@ display(Markdown(tables.markdown(["share of the radii", "linf", "l1", "l2", "uni
 #
 # ## 7. What it was not made for
 #
-# Mixtures first. With the share $\beta$ of its budget $\ell_\infty$ noise brings every pixel $0.3\beta$ nearer to where
-# it is seen, so that a flip costs $0.7 - 0.3\beta$. But only $10(1 - \beta)$ is left to pay with: fewer flips, the more
-# is mixed. Theory has mixtures strictly harder than the union in general (notebook 04); for this front end it predicts
+# Mixtures first. With the share $\beta$ of its budget $\ell_\infty$ noise brings every black pixel $0.3\beta$ nearer to
+# where it is seen, so that whitening one costs $1 - 0.3\beta$. But only $10(1 - \beta)$ is left to pay with: fewer
+# flips, the more is mixed. Theory has mixtures strictly harder than the union in general (notebook 04); for this front
+# end it predicts
 # that they are not. Then other changes of an image, and images without ink and paper.
 
 # %%
@@ -217,12 +232,12 @@ mixed = record.outcomes.get("dead-zone-mixtures")
 if mixed is not None and outcomes is not None:
     for share in SHARES:
         beta = float(share.removeprefix("β="))
-        flips = 10 * (1 - beta) / (0.7 - 0.3 * beta)
+        flips = 10 * (1 - beta) / (1 - 0.3 * beta)
         print(f"{share:6} {flips:4.1f} flips, stands {standing(mixed, share).mean():.1%}")
     pure = outcomes.standing("linf", "l1")[: len(mixed.correct)]
     print(f"{pure.sum()} stand under every attack on either; of these fall to a mixture:",
           (pure & ~standing(mixed, *SHARES[1:-1])).sum())  # fmt: skip
-others = read_all([f"mnist-{name}" for name in ("dead-zone", "e-at-soft", "max", "linf")])
+others = read_all([f"mnist-{name}" for name in ("black-zone", "dead-zone", "e-at-soft", "max", "linf")])
 lines = []
 for name, other in others.items():
     found = other.outcomes.get("transfer")

@@ -70,11 +70,12 @@ def test_wrong_dead_zones(ends):
         DeadZone(*ends)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("dead_zone")])
+@pytest.mark.parametrize("name", [name for name in MODELS if "_zone" in name])
 def test_the_record_fits_in_five_megabytes_and_sees_what_flips_expect(name):
     model = build(name, 0)
     assert 4 * sum(p.numel() for p in model.parameters()) <= 5e6
-    low, *high = [int(end) / 100 for end in re.findall(r"\d+", name)] or Flips(L1(1)).seen
+    ends = (0.3, 1.0) if name.startswith("black") else Flips(L1(1)).seen
+    low, *high = [int(end) / 100 for end in re.findall(r"\d+", name)] or ends
     assert seen(model) == (low, *(high or [1 - low])) and Flips(L1(1)).seen == (0.3, 0.7)
     assert seen(build("wide_cnn", 0)) == (0, 1)
 

@@ -40,7 +40,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cifar10-paper": ("cifar10-*-paper",),  # the paper's network, for a GPU
     "mnist-mixtures": ("mnist-mix-*",),
     **{f"{data}-transfer": tuple(transfer.trained.values()) for data, transfer in TRANSFERS.items()},
-    "mnist-dead-zones": ("mnist-dead-zone*",),
+    "mnist-dead-zones": ("mnist-dead-zone*", "mnist-black-zone*"),
     "mnist-fine-tuned": ("mnist-*-then-*",),
     "cifar10-fine-tuned": ("cifar10-*-then-*",),
 }

@@ -213,6 +213,7 @@ def _ablate() -> dict[str, Experiment]:
            for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))},
         "small": replace(short, model="dead_zone_cnn"),
         "deep": replace(short, model="dead_zone_deep_cnn"),
+        "median": replace(short, model="dead_zone_median_cnn"),
         "shifts": replace(short, augment="shifts"),
         "without-l2": replace(short, attacks=(linf, l1)),
         "five-steps": replace(short, attacks=(linf, replace(l1, steps=5), replace(l2, steps=5)), epochs=8),

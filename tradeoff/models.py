@@ -167,6 +167,23 @@ class DeadZone(nn.Module):
         return f"low={self.low}, high={self.high}"
 
 
+class Median(nn.Module):
+    """The median of every pixel's 3×3 neighbourhood, which one changed pixel seldom moves; beyond the edge is black.
+
+    Its slopes are taken to be the mean's: its own are zero but for one pixel.
+
+    >>> dot, bar = torch.zeros(2, 1, 1, 5, 5)
+    >>> dot[..., 2, 2], bar[..., 1:4, :] = 1, 1
+    >>> Median()(dot).sum(), Median()(bar)[0, 0, 2]
+    (tensor(0.), tensor([1., 1., 1., 1., 1.]))
+    """
+
+    def forward(self, u: Tensor) -> Tensor:
+        window = nn.functional.pad(u, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+        mean = window.mean(dim=4)
+        return mean + (window.median(dim=4).values - mean).detach()
+
+
 def wide_cnn() -> nn.Module:
     """conv 4×4 stride 2, 32 – conv 4×4 stride 2, 64 – fc 256 – fc 10, for 28×28 digits: 839,018 parameters.
 
@@ -234,6 +251,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn": behind(wide_cnn, low, high)
         for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
     },
+    "dead_zone_median_cnn": behind(lambda: nn.Sequential(Median(), wide_cnn()), 0.3),
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
     "small_resnet": small_resnet,

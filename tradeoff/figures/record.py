@@ -20,9 +20,10 @@ QUICK = {"runs": {"zone at black": "mnist-black-zone", "at both": "mnist-dead-zo
                   "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
 PARAMETERS = {"quick": QUICK, "full": QUICK}
-_LINES = {"zone at black": ("k", "D", "-"), "at both": ("k", "P", ":"), "E-AT, softened too": (COLOURS["average"], "X", "-"),
-          "max": (COLOURS["union"], "*", "-"), "MSD": (COLOURS["rt"], "v", "-"), "linf": (COLOURS["linf"], "o", "--"),
-          "l1": (COLOURS["l1"], "s", "--"), "l2": (COLOURS["l2"], "^", "--")}  # fmt: skip
+_LINES = {"zone at black": ("k", "D", "-"), "at both": ("k", "P", ":"),
+          "E-AT, softened too": (COLOURS["average"], "X", "-"), "max": (COLOURS["union"], "*", "-"),
+          "MSD": (COLOURS["rt"], "v", "-"), "linf": (COLOURS["linf"], "o", "--"), "l1": (COLOURS["l1"], "s", "--"),
+          "l2": (COLOURS["l2"], "^", "--")}  # fmt: skip
 SETS = tuple(S for name in ("linf", "l1", "l2") for S in PRESETS["paper_mnist"].sets if S.name == name)
 
 
