@@ -25,6 +25,7 @@ from tradeoff.attacks import (
     Square,
     StraightThrough,
     Successive,
+    WarmStart,
     ascend,
     worst,
 )
@@ -94,6 +95,8 @@ ON_IMAGES = [
     AffineAttack(PGD(Linf(0.1), steps=4), SLIDE(L1(3.0), steps=4), beta=(0, 0.25, 1)),
     AffineAttack(RandomSearch(RT, tries=2), PGD(Linf(0.1), steps=4), beta=(0.25, 0.75)),
     Successive(StraightThrough(PGD(Linf(0.1), steps=4)), Flips(L1(3.0), steps=4, seen=(0.0, 1.0))),
+    WarmStart(Flips(L1(3.0), steps=4, seen=(0.0, 1.0)), APGD(L1(3.0), steps=4)),
+    WarmStart(PGD(L2(2.0), steps=3), PGD(L2(1.0), steps=4, early_stop=False), restarts=2),
     Successive(RandomSearch(RT, tries=3), Softened(APGD(L2(1.0), steps=6)), beta=(0, 0.4, 1)),
 ]
 
@@ -677,6 +680,13 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: PGD(Linf(0.1), box=(0,)), r"box is \(0,\)"),
         (lambda: Successive(PGD(Linf(0.1)), Flips(L1(1)), beta=(0.5, 2)), r"beta is \(0.5, 2\)"),
         (lambda: Successive(PGD(Linf(0.1), box=None), Flips(L1(1))), "the two attacks work in the boxes None and"),
+        (lambda: WarmStart(Flips(L1(1)), Square(L1(1))), "takes no start: give PGD, SLIDE or APGD"),
+        (lambda: WarmStart(Flips(L1(1)), APGD(L1(1), radii=(3, 2, 1))), r"radii of the climb is \(3.0, 2.0, 1"),
+        (lambda: WarmStart(Flips(L1(1)), PGD(L1(1), restarts=3)), "restarts of the climb is 3, but"),
+        (lambda: WarmStart(Flips(L1(1)), PGD(L1(2))), "the climb in l1:2 cannot start from l1:1: give the same"),
+        (lambda: WarmStart(RandomSearch(RT), PGD(L1(2))), "the climb in l1:2 cannot start from rt:2px,30deg: give"),
+        (lambda: WarmStart(Flips(L1(1)), PGD(L1(1), box=None)), "the two attacks work in the boxes"),
+        (lambda: WarmStart(Flips(L1(1)), PGD(L1(1)), restarts=0), "restarts is 0"),
         (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be replaced"),
     ],
 )  # fmt: skip

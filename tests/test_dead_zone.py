@@ -20,6 +20,7 @@ from tradeoff.attacks import (
     Square,
     StraightThrough,
     Successive,
+    WarmStart,
 )
 from tradeoff.attacks.ascent import look
 from tradeoff.attacks.flips import flipped
@@ -255,6 +256,26 @@ def test_a_beam_that_knows_what_is_seen_affords_every_flip(S, flippable):
     assert (worst_by(SEEN) >= best - 1e-6).all() and (worst_by(None) < best - 1e-3).any()
 
 
+@pytest.mark.parametrize("S", [L1(1.5), L2(1.25)], ids=str)
+def test_a_warm_start_is_no_worse_than_what_it_starts_from(S, flippable):
+    """The start counts, and steps as good as none stay there; from a larger ball it is brought inside."""
+    model = flippable[0]
+    x = pixels(30, 6).double()
+    y = model(x).argmax(dim=1)
+    flips, climb = Flips(S, steps=2, early_stop=False), APGD(S, steps=20, loss="margin", early_stop=False)
+
+    def worst_by(attack):
+        with torch.no_grad():
+            return margin(model(attack(model, x, y, rng())), y)
+
+    alone, further = worst_by(flips), worst_by(WarmStart(flips, climb))
+    assert (further >= alone - 1e-9).all() and (further > alone + 1e-3).any()
+    still = WarmStart(flips, PGD(S, steps=1, step=1e-9, loss="margin", early_stop=False))
+    torch.testing.assert_close(worst_by(still), alone, atol=1e-6, rtol=0)
+    larger = WarmStart(scaled(flips, 1.5), climb)
+    assert S.contains(larger(model, x, y, rng()) - x).all() and (worst_by(larger) > further + 1e-3).any()
+
+
 @pytest.mark.parametrize(("queries", "restarts"), [(1, 520), (26, 20)])
 @pytest.mark.parametrize(("S", "flips"), [(L1(1.5), 2), (L2(1.24), 3)], ids=str)
 def test_a_sparse_search_finds_the_worst_of_few_sets(S, flips, queries, restarts, flippable):
@@ -336,6 +357,8 @@ def test_training_on_flips_resists_them(digits):
 def test_training_grows_the_sets_of_all():
     both = Successive(PGD(Linf(0.2), step=0.1), Flips(L1(10)))
     assert scaled(both, 0.5) == Successive(PGD(Linf(0.1), step=0.05), Flips(L1(5)))
+    warm = WarmStart(Flips(L1(10)), APGD(L1(10)), restarts=2)
+    assert scaled(warm, 0.5) == WarmStart(Flips(L1(5)), APGD(L1(5)), restarts=2)
     assert scaled(PGD(Linf(0.2), step=0.1), 0) == PGD(Linf(0), step=0.1)
     assert scaled(Flips(L1(10)), 0.5) == Flips(L1(5))
     assert scaled(Flips(Union((L1(10), L2(2)))), 0.5) == Flips(Union((L1(5), L2(1))))

@@ -55,6 +55,7 @@ _WHERE = {
         "Square",
         "StraightThrough",
         "Successive",
+        "WarmStart",
     ),
     "outcomes": ("Outcomes",),
     "evaluation": ("evaluate",),

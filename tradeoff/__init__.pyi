@@ -15,6 +15,7 @@ from tradeoff.attacks import (
     Square,
     StraightThrough,
     Successive,
+    WarmStart,
 )
 from tradeoff.certification import certify
 from tradeoff.evaluation import evaluate
@@ -90,6 +91,7 @@ __all__ = [
     "Square",
     "StraightThrough",
     "Successive",
+    "WarmStart",
     "Outcomes",
     "evaluate",
     "masking_report",

@@ -15,6 +15,7 @@ from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
 from tradeoff.attacks.successive import Successive
+from tradeoff.attacks.warm_start import WarmStart
 
 __all__ = [
     "APGD",
@@ -32,6 +33,7 @@ __all__ = [
     "Square",
     "StraightThrough",
     "Successive",
+    "WarmStart",
     "ascend",
     "worst",
 ]
