@@ -22,6 +22,7 @@ from tradeoff.attacks.sparse import SparseSearch
 from tradeoff.attacks.square import Square
 from tradeoff.attacks.straight_through import StraightThrough
 from tradeoff.attacks.successive import Successive
+from tradeoff.attacks.warm_start import WarmStart
 from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
@@ -139,8 +140,8 @@ def strong(S, box: Box) -> dict:
 
 
 def dead_zone(S, box: Box, seen: tuple[float, float]) -> dict:
-    """Flips at their price, climbs straight through the clamp, and a beam whose moves end where the network sees no
-    more, before the strong suite."""
+    """Flips at their price, and climbs from where they lead; climbs straight through the clamp, and a beam whose moves
+    end where the network sees no more; then the strong suite."""
     if not isinstance(S, Lp):
         return strong(S, box)
     searches = {}
@@ -156,7 +157,7 @@ def dead_zone(S, box: Box, seen: tuple[float, float]) -> dict:
 
 
 def dead_zone_quick(S, box: Box, seen: tuple[float, float]) -> dict:
-    """Flips, and the climbs that find most of what these leave: where a clamp does not hold, slopes lead on."""
+    """Flips, climbs from where they lead, and climbs of their own: where no clamp holds, slopes lead on."""
     if not isinstance(S, Lp):
         return quick(S, box)
     losses = ("margin", "ce") if S.p < inf else ()
@@ -168,10 +169,13 @@ def _at_their_price(S: Lp, box: Box, seen: tuple[float, float]) -> dict:
     flips = Flips(S, box=box, seen=seen)
     if S.p == inf:
         return {"flips": flips, "straight PGD": StraightThrough(PGD(S, steps=40, restarts=2, box=box))}
+    cross_entropy = replace(flips, loss="ce")
     return {
         "flips": flips,
-        "flips, ce": replace(flips, loss="ce"),
+        "flips, ce": cross_entropy,
         "flips, again": replace(flips, steps=50, restarts=10),
+        "from flips": WarmStart(flips, APGD(S, 80, loss="margin", box=box), restarts=2),
+        "from flips, ce": WarmStart(cross_entropy, APGD(S, 80, loss="ce", box=box), restarts=2),
     }
 
 
