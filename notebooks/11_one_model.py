@@ -131,16 +131,17 @@ else:
 # And then everything else that we have, on what the suite leaves of the first 100: every climber with every loss, along
 # its own slopes, softened ones and straight through, from larger balls, at every wrong class; wide beams, thousands of
 # queries; of other libraries EAD, C&W, DDN, Boundary, and the walks Pointwise and Brendel-Bethge from five starts each
-# (`python benchmarks/strength.py --models black-zone --suite dead-zone --n 100`).
+# (`python benchmarks/strength.py --models NAME --suite dead-zone --n 100`, with NAME `black-zone`, or `dead-zone` for
+# the network whose zone is at both ends).
 
 # %%
-more = RUNS.parent / "strength-black-zone.json"
-found = read_json(more)["models"]["black-zone"] if more.exists() else None
-if found is None:
-    print("–")
-else:
-    print(f"union under the suite {found['union']:.1%}, under everything {found['union of everything']:.1%}")
-    print("what broke more:", ", ".join(f"{row['attack']} {row['union']}" for row in found["added"]) or "nothing")
+for name in ("black-zone", "dead-zone"):
+    more = RUNS.parent / f"strength-{name}.json"
+    if more.exists():
+        found = read_json(more)["models"][name]
+        added = ", ".join(f"{row['attack']} {row['union']}" for row in found["added"]) or "nothing"
+        print(f"{name}: union under the suite {percent(found['union'])} %, under everything "
+              f"{percent(found['union of everything'])} %; what broke more: {added}")  # fmt: skip
 
 # %% [markdown]
 # What falls is worth a look. The first embedded digits that flips in $\ell_1$ break, and below each what the network
@@ -203,15 +204,17 @@ for S in (Linf(0.3), L1(10), L2(2)) if weights.exists() else ():
 # ## 6. What can be proved
 #
 # An attack bounds the truth from above. From below, `certify` counts what each change of a pixel costs, and follows
-# lines through the network (CROWN), on the first 100 test images as all radii grow
-# (`python benchmarks/certified.py`).
+# lines through the network (CROWN), on the first test images as all radii grow
+# (`python benchmarks/certified.py RUN`).
 
 # %%
-proofs = RUNS.parent / "certified-black-zone.json"
-found = read_json(proofs)["rows"] if proofs.exists() else []
-lines = [[f"{row['scale']:.2f}", *(f"{percent(row['certified'][S])}–{percent(row['attacked'][S])}"
-                                   for S in ("linf", "l1", "l2", "union"))] for row in found]  # fmt: skip
-display(Markdown(tables.markdown(["share of the radii", "linf", "l1", "l2", "union"], lines or [["–"] * 5])))
+for name in ("black-zone", "dead-zone"):
+    proofs = RUNS.parent / f"certified-{name}.json"
+    if proofs.exists():
+        lines = [[f"{row['scale']:.2f}", *(f"{percent(row['certified'][S])}–{percent(row['attacked'][S])}"
+                                           for S in ("linf", "l1", "l2", "union"))]
+                 for row in read_json(proofs)["rows"]]  # fmt: skip
+        display(Markdown(tables.markdown([f"{name}, share of the radii", "linf", "l1", "l2", "union"], lines)))
 
 # %% [markdown]
 # Of $\ell_\infty$ noise a good part can be proved harmless: the front end swallows it before the network sees it. In
