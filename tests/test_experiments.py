@@ -17,7 +17,7 @@ import torch
 from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
-from tradeoff.attacks import PGD, SLIDE, AffineAttack, Flips, Softened, StraightThrough
+from tradeoff.attacks import PGD, SLIDE, AffineAttack, Flips, Softened, StraightThrough, WarmStart
 from tradeoff.attacks.suites import FIXED
 from tradeoff.engines import missing
 from tradeoff.evaluation import Outcomes
@@ -79,7 +79,7 @@ def test_declarations_name_what_exists(name):
     suite = {str(attack.S) for attack in attacks_of(experiment).values()}
     for attack in experiment.attacks:
         attack = attack.attack if isinstance(attack, Softened | StraightThrough) else attack
-        parts = (attack.a, attack.b) if isinstance(attack, AffineAttack) else (attack,)
+        parts = (attack.a, attack.b) if isinstance(attack, AffineAttack | WarmStart) else (attack,)
         for part in parts:
             assert set(str(part.S).split(" | ")) <= suite and not part.early_stop
             assert part.loss == "ce" or isinstance(part, Flips)
