@@ -131,7 +131,8 @@ with paper_style():
 # - *Scaling is not the hard part.* On MNIST one attack for a batch costs a third of all three, and under the strong
 #   suite ends a few points below them; better attacks in training gain far more than that. On CIFAR-10 it ends level
 #   with the best, at half to two thirds of the cost.
-# - *One network for any $\ell_p$ noise* is still to be found. Notebook 11 builds one that keeps half of the digits.
+# - *One network for any $\ell_p$ noise* is still to be found. Notebook 11 builds one that keeps more than half of
+#   the digits.
 # - `python -m tradeoff.transfer` prints the first table, `python -m tradeoff.comparison` the second.
 #
 # ## Exercise

@@ -42,7 +42,7 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float]
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "dead-zone": what knows of a front end `tradeoff.models.DeadZone`, by what is `seen` behind it, and then the
       strong ones; to be run as a cascade.
-    - "dead-zone-quick": those of these that break most for their cost, which leave a point or two to the others.
+    - "dead-zone-quick": those of these that break most for their cost.
     - "dead-zone-mixtures": the same question as "mixtures", by what knows of the dead zone, the noise of the first set
       before that of the second.
     - "flips", "flips-20": what breaks most behind `DeadZone(0.3)` for its cost, on the paper's MNIST sets; the second
