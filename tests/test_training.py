@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from tradeoff import experiments, training
 from tradeoff.attacks import PGD, SLIDE, AffineAttack, RandomSearch
 from tradeoff.attacks.draws import Draws
-from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
+from tradeoff.augmentation import AUGMENTATIONS, crop
 from tradeoff.data import Images, load
 from tradeoff.evaluation import evaluate
 from tradeoff.experiments import Experiment, train
@@ -235,21 +235,52 @@ def test_crops_are_windows_of_the_padded_image():
         np.testing.assert_array_equal(window, expected[:, :, ::-1] if flipped else expected)
 
 
-@pytest.mark.parametrize(("name", "corner", "size"), [("crops", 0, (9, 9, 2)), ("shifts", 3, (3, 3, 1)),
-                                                     ("none", 4, (1, 1, 1))])  # fmt: skip
+@pytest.mark.parametrize(("name", "corner", "size"), [("crops", 0, (9, 9, 2)), ("shifts", 3, (3, 3, 1))])
 def test_crops_are_drawn_evenly(name, corner, size):
     """Each of `count` in 1,000 · count draws: within 7 standard deviations of 1,000 but in one of 10^9 cases (162 of
     1.3e-12, doubled). Row and column 4 leave the image where it is."""
     count = prod(size)
-    r = draw_crops(1000 * count, AUGMENTATIONS[name], np.random.default_rng(0)) - [corner, corner, 0]
+    r = AUGMENTATIONS[name].draw(1000 * count, np.random.default_rng(0)) - [corner, corner, 0]
     counts = np.bincount(np.ravel_multi_index(r.T, size), minlength=count)
     assert len(counts) == count and np.abs(counts - 1000).max() < 7 * np.sqrt(1000)
 
 
+def test_warps_are_drawn_evenly():
+    """Each number of a deformation goes one way in 1,000 of 2,000 draws: each count within 7.5 standard deviations but
+    in one of 10^11 cases (72 of 6.4e-14, doubled)."""
+    warps = AUGMENTATIONS["warps"]
+    r = warps.draw(2000, np.random.default_rng(0))
+    assert set(np.unique(r)) == {-warps.S.shift, warps.S.shift}
+    assert np.abs((r > 0).sum(axis=0) - 1000).max() < 7.5 * np.sqrt(500)
+
+
+def test_warps_move_a_digit_a_little():
+    """Smoothly: the ink's centre by less than three pixels, in all directions alike; no more ink, nor much less."""
+    x = torch.tensor(load("digits", "train").first(500).x)
+    warps = AUGMENTATIONS["warps"]
+    moved = warps.apply(x, warps.draw(500, np.random.default_rng(0)))
+    place = torch.arange(28.0)
+
+    def centres(x):
+        ink = x.sum(dim=(1, 2, 3))
+        return torch.stack([(x.sum(dim=(1, axis)) * place).sum(dim=1) / ink for axis in (2, 3)])
+
+    far = centres(moved) - centres(x)
+    assert moved.shape == x.shape and moved.dtype == x.dtype and 0 <= moved.min() and moved.max() <= 1
+    assert far.abs().max() < 3 and 0.1 < far.std() < 1
+    assert far.mean(dim=1).abs().max() < 6.5 * float(far.std()) / 500**0.5  # but in one of 10^10 cases
+    assert 0.9 < moved.sum() / x.sum() < 1.1
+
+
+def larger():
+    """The toy images at three times their size: deformations by two pixels would fold smaller ones."""
+    return replace(toy(), x=toy().x.repeat(3, axis=2).repeat(3, axis=3))
+
+
 def shown(batch, seed=0, augment="crops"):
-    """What the attack is given in each of two epochs, (2, 50, 1, 6, 6), by example: its label is its number."""
-    images, found = replace(toy(), y=np.arange(50), classes=50), np.zeros((2, 50, 1, 6, 6), np.float32)
-    model, calls = nn.Sequential(nn.Flatten(), nn.Linear(36, 50)), []
+    """What the attack is given in each of two epochs, (2, 50, 1, 18, 18), by example: its label is its number."""
+    images, found = replace(larger(), y=np.arange(50), classes=50), np.zeros((2, 50, 1, 18, 18), np.float32)
+    model, calls = nn.Sequential(nn.Flatten(), nn.Linear(324, 50)), []
 
     @dataclass(frozen=True)
     class See(Push):
@@ -263,15 +294,19 @@ def shown(batch, seed=0, augment="crops"):
     return found
 
 
-def test_an_example_is_cropped_anew_in_every_epoch_whatever_its_batch():
-    """Before it is attacked: a window of itself."""
-    first, again, other, plain = shown(10), shown(50), shown(10, seed=1), shown(10, augment="none")
+@pytest.mark.parametrize("augment", ["crops", "warps"])
+def test_an_example_is_moved_anew_in_every_epoch_whatever_its_batch(augment):
+    """Before it is attacked; by crops to a window of itself."""
+    first, again = (shown(batch, augment=augment) for batch in (10, 50))
+    other, plain = shown(10, seed=1, augment=augment), shown(10, augment="none")
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(plain, np.stack([toy().x] * 2))
+    np.testing.assert_array_equal(plain, np.stack([larger().x] * 2))
     for a, b in ((first[0], first[1]), (first[0], other[0]), (first[0], plain[0])):
         assert (a != b).any(axis=(1, 2, 3)).mean() > 0.9
+    if augment == "warps":
+        return
     every = np.array([(i, j, f) for i in range(9) for j in range(9) for f in range(2)])
-    for image, epochs in zip(toy().x, first.swapaxes(0, 1), strict=True):
+    for image, epochs in zip(larger().x, first.swapaxes(0, 1), strict=True):
         windows = crop(torch.tensor(image).expand(162, -1, -1, -1), every).numpy()
         assert all((windows == seen).all(axis=(1, 2, 3)).any() for seen in epochs)
 
@@ -688,6 +723,9 @@ BAD = {
     "optimizer": ({"optimizer": "sdg"}, "unknown optimizer 'sdg', did you mean 'sgd'"),
     "crops": ({"images": images(x=toy().x.reshape(50, 36)), "model": linear()[1:], "attacks": (), "augment": "crops"},
               r"crops are of images \(batch, C, H, W\), not of shape \(1, 36\): augment='none'"),
+    "warps": ({"images": images(x=toy().x.reshape(50, 36)), "model": linear()[1:], "attacks": (), "augment": "warps"},
+              r"deformations need images \(batch, C, H, W\), not shape \(1, 36\)"),
+    "small warps": ({"augment": "warps"}, "a shift of 2 px can fold 6×6 images of 3×3 cells: give at most 0.98"),
     "augmentation": ({"augment": "crop"}, "unknown augmentation 'crop', did you mean 'crops'"),
     "precision": ({"precision": "fp16"}, "unknown precision 'fp16', did you mean 'bf16'"),
     "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),

@@ -1,39 +1,71 @@
-"""Moves of training images that leave their class as it is (Krizhevsky et al. 2012; He et al. 2016, section 4.2)."""
+"""Moves of training images that leave their class as it is: crops and flips (Krizhevsky et al. 2012; He et al. 2016,
+section 4.2), smooth deformations (Simard et al. 2003)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tradeoff.perturbations import Elastic
+
 PAD = 4  # pixels
 
 
-class Augmentation(NamedTuple):
-    """How far an image may be shifted, in pixels up to PAD, and whether it may be flipped left to right."""
+@dataclass(frozen=True)
+class Crops:
+    """Images shifted by up to `shift` pixels, at most PAD, and with `flips` flipped left to right or not."""
 
     shift: int
     flips: bool
 
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """A crop for each of n images, uniform: first row and first column in PAD ± shift, flipped or not; int64
+        (n, 3)."""
+        crops = rng.integers(0, (2 * self.shift + 1, 2 * self.shift + 1, 1 + self.flips), (n, 3))
+        return crops + np.array([PAD - self.shift, PAD - self.shift, 0])
 
-AUGMENTATIONS: Mapping[str, Augmentation] = {  # of photographs, and of digits, which flips would make others
-    "none": Augmentation(0, False),
-    "crops": Augmentation(PAD, True),
-    "shifts": Augmentation(1, False),
+    def apply(self, x: Tensor, r: np.ndarray) -> Tensor:
+        """The images moved as `draw` says, see `crop`."""
+        return crop(x, r)
+
+
+@dataclass(frozen=True)
+class Warps:
+    """Images deformed smoothly: each control point of a mesh moved as far as S has it, in one of four directions."""
+
+    S: Elastic
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """A deformation of S for each of n images; float32 (n, 2, cells + 3, cells + 3)."""
+        return self.S.sample(np.empty((n, 1), np.float32), rng)
+
+    def apply(self, x: Tensor, r: np.ndarray) -> Tensor:
+        """The images x (batch, C, H, W) so deformed, shape, dtype and device of x; ValueError unless they are that.
+
+        >>> bar = torch.zeros(1, 1, 7, 7)
+        >>> bar[..., 3] = 1.0
+        >>> right = np.stack([np.ones((1, 4, 4)), np.zeros((1, 4, 4))], axis=1)
+        >>> Warps(Elastic(1.0, 1)).apply(bar, right)[0, 0, 0].round()
+        tensor([0., 0., 0., 0., 1., 0., 0.])
+        """
+        return self.S.apply(x, torch.as_tensor(r, device=x.device).to(x))
+
+
+# Of photographs, and of digits, which flips would make others. Two pixels at the control points are one at the others.
+AUGMENTATIONS: Mapping[str, Crops | Warps | None] = {
+    "none": None,
+    "crops": Crops(PAD, True),
+    "shifts": Crops(1, False),
+    "warps": Warps(Elastic(2, 3)),
 }
-
-
-def draw_crops(n: int, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """A crop for each of n images, uniform: first row and first column in PAD ± shift, flipped or not; int64 (n, 3)."""
-    crops = rng.integers(0, (2 * how.shift + 1, 2 * how.shift + 1, 1 + how.flips), (n, 3))
-    return crops + np.array([PAD - how.shift, PAD - how.shift, 0])
 
 
 def crop(x: Tensor, r: np.ndarray) -> Tensor:
     """The images x (batch, C, H, W), padded with PAD zeros on every side, cropped to H×W at r and then flipped left to
-    right where r says so; r is (batch, 3) as of `draw_crops`. Shape, dtype and device of x.
+    right where r says so; r is (batch, 3) as of `Crops.draw`. Shape, dtype and device of x.
 
     Raises ValueError unless x is a batch of images.
 

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from tradeoff.attacks.ascent import evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.scaled import scaled
-from tradeoff.augmentation import AUGMENTATIONS, crop, draw_crops
+from tradeoff.augmentation import AUGMENTATIONS, Crops, Warps
 from tradeoff.checks import check_count
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task, describe, evaluate
@@ -128,11 +128,11 @@ def fit(
     Without attacks training is natural. On batches of at most `batch` images, by the `optimizer` "adam" at `lr`, a
     tenth of it from half way on, or "sgd", with momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from
     half way and again from three quarters on. With `augment` "crops" the images are shifted by up to 4 pixels and
-    flipped at random, with "shifts" shifted by up to 1 pixel, each anew in every epoch, before they are attacked. The
-    sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it after the last (the
-    paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start). `watch` is a small
-    evaluation, attacks by name and images, made after every epoch with the same draws each time. `label` names the
-    progress bar (none without).
+    flipped at random, with "shifts" shifted by up to 1 pixel, with "warps" deformed smoothly by about as much, each
+    anew in every epoch, before they are attacked. The sets grow evenly over `warmup` epochs, from a third of their size
+    in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole
+    from the start). `watch` is a small evaluation, attacks by name and images, made after every epoch with the same
+    draws each time. `label` names the progress bar (none without).
 
     Batch norm: attacks and strategies see the network as it is used, with its running statistics. In the step on what
     they found it takes those of the batch, of all sets' examples together, and updates the running ones by them. That
@@ -144,11 +144,11 @@ def fit(
     every batch, and all make the same steps, those of one process with whole batches, up to rounding; but batch norm
     sees its share alone. The first process watches and writes.
 
-    The order of the examples and their crops derive from (seed, epoch), a crop for each example whatever batch it comes
-    in, and all other draws of a step from (seed, epoch, step). So training that goes on from `checkpoint`, written
-    after every epoch and at the first step after `every` seconds, whole or not at all, gives the same weights, bit for
-    bit on one machine and number of threads, as training that never stopped. The records are kept in the file `log`
-    too, a line of JSON each, from the end of their epoch on.
+    The order of the examples and how they are moved derive from (seed, epoch), a move for each example whatever batch
+    it comes in, and all other draws of a step from (seed, epoch, step). So training that goes on from `checkpoint`,
+    written after every epoch and at the first step after `every` seconds, whole or not at all, gives the same weights,
+    bit for bit on one machine and number of threads, as training that never stopped. The records are kept in the file
+    `log` too, a line of JSON each, from the end of their epoch on.
 
     A record has the epoch; loss (mean cross-entropy of the examples trained on) and accuracy (on them); forward and
     backward (passes, in examples); chosen (the share of these examples that is each attack's: "max" leaves some
@@ -171,7 +171,7 @@ def fit(
         check_task(model, watch[0].values(), *_tensors(watch[1]))
     me, processes = place()
     steps = ceil(len(x) / batch)
-    _check_examples(x, y, steps, processes, augment)
+    _check_examples(x, y, steps, processes, moves)
     descending = descent.make(model.parameters(), lr)
     watched = watch and (describe(watch[0]), len(watch[1]), watch[1].source)
     computing = (precision, compile, memory_format)
@@ -198,13 +198,13 @@ def fit(
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
-                crops = draw_crops(len(x), moves, draws)
+                moved = moves.draw(len(x), draws) if moves else order
             count = len(order[step])  # of all processes
             mine = np.array_split(order[step], processes)[me]
             rows = torch.from_numpy(mine)
             inputs, labels = (part.index_select(0, rows).to(device) for part in (x, y))  # thrice as fast as [rows]
-            if augment != "none":
-                inputs = crop(inputs, crops[mine])
+            if moves:
+                inputs = moves.apply(inputs, moved[mine])
             loading = time.perf_counter() - loading
             last = step + 1 == steps
             pause = last or time.monotonic() > saved + every
@@ -255,11 +255,11 @@ def _check_computing(x: Tensor, precision: str, memory_format: str) -> None:
         raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
 
 
-def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, augment: str) -> None:
+def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, moves: Crops | Warps | None) -> None:
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
-    if augment != "none":
-        crop(x[:1], np.zeros((1, 3), dtype=np.int64))  # or an error
+    if moves:
+        moves.apply(x[:1], moves.draw(1, _rng(0)))  # or an error
     if len(x) // steps < processes:
         raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
 
