@@ -192,15 +192,24 @@ def _seeing(experiment: Experiment, low: float, high: float, **how) -> Experimen
 
 
 # Nine of ten pixels are black. Where the zone is at black alone, l1 has to pay for all of a pixel that it whitens, and
-# what is white can be dimmed a little, which flips do not. Trained on flips and on climbs, each in its turn (as "apart"
-# is), the network learns to withstand either, and not what both find: hence one attack of both.
+# what is white can be dimmed a little, which flips do not. A network learns to mislead whatever it is trained on: on
+# flips and on climbs, each in its turn ("apart"), or on one attack of both ("together"). Hence many, mostly in l1.
 _BLACK = _seeing(EXPERIMENTS["mnist-dead-zone"], 0.3, 1.0, model="black_zone_deep_cnn", suite="flips-30-100",
                  watch="flips-20-30-100", memory_format="channels_last")  # fmt: skip
 _LINF, _L1, _L2 = _BLACK.attacks
-EXPERIMENTS["mnist-black-zone"] = replace(_BLACK, attacks=(
-    _LINF, WarmStart(_L1, APGD(ONE, 10, loss="ce", early_stop=False)), _L2))  # fmt: skip
+_CLIMB, _SHRINKING = (APGD(ONE, steps, radii=radii, loss="ce", early_stop=False)
+                      for steps, radii in ((10, (1,)), (20, (3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
-    *_BLACK.attacks, APGD(ONE, 10, radii=(3, 2, 1), loss="ce", early_stop=False)))  # fmt: skip
+    *_BLACK.attacks, replace(_SHRINKING, steps=10)))  # fmt: skip
+EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(_LINF, WarmStart(_L1, _CLIMB), _L2))
+EXPERIMENTS["mnist-black-zone"] = replace(_BLACK, epochs=24, attacks=(
+    _LINF,
+    WarmStart(_L1, _CLIMB),
+    WarmStart(replace(_L1, loss="margin"), replace(_CLIMB, loss="margin")),
+    WarmStart(replace(_L1, S=L1(30)), replace(_CLIMB, steps=20)),
+    _SHRINKING,
+    replace(_SHRINKING, loss="margin", targets=1),
+    _L2))  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
                 for name in ("dead-zone", "black-zone") for seed in (1, 2)}  # fmt: skip
 
