@@ -196,20 +196,29 @@ def _seeing(experiment: Experiment, low: float, high: float, **how) -> Experimen
 # flips and on climbs, each in its turn ("apart"), or on one attack of both ("together"). Hence many, mostly in l1.
 _BLACK = _seeing(EXPERIMENTS["mnist-dead-zone"], 0.3, 1.0, model="black_zone_deep_cnn", suite="flips-30-100",
                  watch="flips-20-30-100", memory_format="channels_last")  # fmt: skip
-_LINF, _L1, _L2 = _BLACK.attacks
-_CLIMB, _SHRINKING = (APGD(ONE, steps, radii=radii, loss="ce", early_stop=False)
-                      for steps, radii in ((10, (1,)), (20, (3, 2, 1))))  # fmt: skip
+_CLIMB = APGD(ONE, 10, loss="ce", early_stop=False)
+
+
+def _many(linf: Any, l1: Flips, l2: Flips) -> tuple:
+    """Five attacks for one in l1: climbs from where flips have led, in two losses, and from a larger ball; along own
+    slopes while the radius shrinks; and so at the class that is likeliest among the wrong ones."""
+    shrinking = replace(_CLIMB, steps=20, radii=(3, 2, 1))
+    return (
+        linf,
+        WarmStart(l1, _CLIMB),
+        WarmStart(replace(l1, loss="margin"), replace(_CLIMB, loss="margin")),
+        WarmStart(replace(l1, S=L1(30)), replace(_CLIMB, steps=20)),
+        shrinking,
+        replace(shrinking, loss="margin", targets=1),
+        l2,
+    )
+
+
+EXPERIMENTS["mnist-black-zone"] = replace(_BLACK, epochs=24, attacks=_many(*_BLACK.attacks))
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
-    *_BLACK.attacks, replace(_SHRINKING, steps=10)))  # fmt: skip
-EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(_LINF, WarmStart(_L1, _CLIMB), _L2))
-EXPERIMENTS["mnist-black-zone"] = replace(_BLACK, epochs=24, attacks=(
-    _LINF,
-    WarmStart(_L1, _CLIMB),
-    WarmStart(replace(_L1, loss="margin"), replace(_CLIMB, loss="margin")),
-    WarmStart(replace(_L1, S=L1(30)), replace(_CLIMB, steps=20)),
-    _SHRINKING,
-    replace(_SHRINKING, loss="margin", targets=1),
-    _L2))  # fmt: skip
+    *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
+EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
+    _BLACK.attacks[0], WarmStart(_BLACK.attacks[1], _CLIMB), _BLACK.attacks[2]))  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
                 for name in ("dead-zone", "black-zone") for seed in (1, 2)}  # fmt: skip
 
@@ -239,6 +248,9 @@ def _ablate() -> dict[str, Experiment]:
         "deep": replace(short, model="dead_zone_deep_cnn"),
         "median": replace(short, model="dead_zone_median_cnn"),
         "shifts": replace(short, augment="shifts"),
+        "warps": replace(short, augment="warps"),
+        "many": replace(short, attacks=_many(*short.attacks)),
+        "none-many": replace(bare, attacks=_many(*bare.attacks)),
         "without-l2": replace(short, attacks=(linf, l1)),
         "five-steps": replace(short, attacks=(linf, replace(l1, steps=5), replace(l2, steps=5)), epochs=8),
         "avg": replace(short, combine="avg", epochs=2),
