@@ -198,7 +198,7 @@ def fit(
                     group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
-                moved = moves.draw(len(x), draws) if moves else order
+                moved = moves.draw(len(x), draws) if moves else np.empty(0)
             count = len(order[step])  # of all processes
             mine = np.array_split(order[step], processes)[me]
             rows = torch.from_numpy(mine)
