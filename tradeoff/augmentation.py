@@ -78,7 +78,7 @@ def crop(x: Tensor, r: np.ndarray) -> Tensor:
             [0., 8., 7.]]))
     """
     if x.ndim != 4:
-        raise ValueError(f"crops are of images (batch, C, H, W), not of shape {tuple(x.shape)}: augment='none'")
+        raise ValueError(f"crops are of images (batch, C, H, W), not of shape {tuple(x.shape)}")
     height, width = x.shape[2:]
     top, left, flipped = torch.as_tensor(r, device=x.device).T[:, :, None]
     column = torch.arange(width, device=x.device)

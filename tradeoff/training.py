@@ -259,7 +259,10 @@ def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, moves: Cro
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
     if moves:
-        moves.apply(x[:1], moves.draw(1, _rng(0)))  # or an error
+        try:
+            moves.apply(x[:1], moves.draw(1, _rng(0)))
+        except ValueError as error:
+            raise ValueError(f"{error}; or train with augment='none'") from error
     if len(x) // steps < processes:
         raise ValueError(f"batches of {len(x) // steps} cannot be shared by {processes} processes: use larger ones")
 
