@@ -725,8 +725,8 @@ BAD = {
               r"crops are of images \(batch, C, H, W\), not of shape \(1, 36\); or train with augment='none'"),
     "warps": ({"images": images(x=toy().x.reshape(50, 36)), "model": linear()[1:], "attacks": (), "augment": "warps"},
               r"deformations need images \(batch, C, H, W\), not shape \(1, 36\); or train with augment='none'"),
-    "small warps": ({"augment": "warps"}, "a shift of 2 px can fold 6×6 images of 3×3 cells: give at most 0.98, or fewer "
-                                          "cells; or train with augment='none'"),
+    "small warps": ({"augment": "warps"}, "a shift of 2 px can fold 6×6 images of 3×3 cells: give at most 0.98, or "
+                                          "fewer cells; or train with augment='none'"),
     "augmentation": ({"augment": "crop"}, "unknown augmentation 'crop', did you mean 'crops'"),
     "precision": ({"precision": "fp16"}, "unknown precision 'fp16', did you mean 'bf16'"),
     "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),
