@@ -77,8 +77,32 @@ def test_the_record_fits_in_five_megabytes_and_sees_what_flips_expect(name):
     assert 4 * sum(p.numel() for p in model.parameters()) <= 5e6
     ends = (0.3, 1.0) if name.startswith("black") else Flips(L1(1)).seen
     low, *high = [int(end) / 100 for end in re.findall(r"\d+", name)] or ends
-    assert seen(model) == (low, *(high or [1 - low])) and Flips(L1(1)).seen == (0.3, 0.7)
+    assert seen(model) == pytest.approx((low, *(high or [1 - low]))) and Flips(L1(1)).seen == (0.3, 0.7)
     assert seen(build("wide_cnn", 0)) == (0, 1)
+
+
+def test_a_learned_zone_is_trained_and_flips_ask_it_what_it_sees():
+    """Before a network that tells black from white, the ends close in on the shade that parts the classes."""
+    x = torch.rand(400, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    y = (x.flatten() > 0.5).long()
+    model = nn.Sequential(DeadZone(0.2, learned=True), nn.Flatten(), nn.Linear(1, 2))
+    with torch.no_grad():
+        model[2].weight.copy_(torch.tensor([[-4.0], [4.0]]))
+        model[2].bias.copy_(torch.tensor([4.0, -4.0]) / 2)
+    before = seen(model)
+    adam = torch.optim.Adam(model[0].parameters(), lr=0.01)
+    for _ in range(20):
+        adam.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        adam.step()
+    low, high = seen(model)
+    assert before == pytest.approx((0.2, 0.8)) and 0.2 < low < 0.5 < high < 0.8
+    fixed = nn.Sequential(DeadZone(low, high), *model[1:])
+    asking, told = (Flips(L1(0.4), seen=zone) for zone in (None, seen(model)))
+    assert torch.equal(asking(model, x, y, rng()), told(fixed, x, y, rng()))
+    assert "learned" in repr(model) and "learned" not in repr(fixed)
+    with pytest.raises(ValueError, match="cannot be asked what it sees"):
+        asking(lambda x: model(x), x, y, rng())
 
 
 # ---- the best flips
@@ -346,7 +370,7 @@ def test_training_on_flips_resists_them(digits):
     model, x, y = digits
     attacks = [Flips(L1(5), 5, early_stop=False, loss="ce"), StraightThrough(PGD(L2(1.3), 5, early_stop=False))]
     robust = build("dead_zone_cnn", 0)
-    fit(robust, train, attacks, "e-at", epochs=4, lr=3e-3, seed=0, batch=50)
+    fit(robust, train, attacks, "e-at", epochs=6, lr=3e-3, seed=0, batch=50)
 
     def standing(model):
         return float((~look(model, Flips(L1(5))(model, x, y, rng()), y, "margin").broken).float().mean())

@@ -192,7 +192,7 @@ class _Seen(NamedTuple):
 
     @classmethod
     def through(cls, front: DeadZone, inputs: _Inputs, unit: float) -> "_Seen":
-        x, eps, a, b = inputs.x, inputs.ball.eps, front.low, front.high
+        x, eps, (a, b) = inputs.x, inputs.ball.eps, front.seen()
 
         def way(to_begin: Tensor, to_end: Tensor, room: Tensor | None) -> _Way:
             ahead = to_end.clamp(min=0, max=eps)

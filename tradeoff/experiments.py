@@ -36,7 +36,7 @@ from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import alone, make_folder, read_json, write_json
-from tradeoff.models import build, seen
+from tradeoff.models import DeadZone, build, seen
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
@@ -185,16 +185,16 @@ EXPERIMENTS["mnist-dead-zone"] = Experiment(
         Flips(TWO, steps=10, loss="margin", early_stop=False)))  # fmt: skip
 
 
-def _seeing(experiment: Experiment, low: float, high: float, **how) -> Experiment:
-    """The same training of another network, of which its flips know that it sees (low, high)."""
-    attacks = (replace(a, seen=(low, high)) if isinstance(a, Flips) else a for a in experiment.attacks)
+def _seeing(experiment: Experiment, seen: tuple[float, float] | None, **how) -> Experiment:
+    """The same training of another network, of which its flips know what is `seen`, or ask it (None)."""
+    attacks = (replace(a, seen=seen) if isinstance(a, Flips) else a for a in experiment.attacks)
     return replace(experiment, attacks=tuple(attacks), **how)
 
 
 # Nine of ten pixels are black. Where the zone is at black alone, l1 has to pay for all of a pixel that it whitens, and
 # what is white can be dimmed a little, which flips do not. A network learns to mislead whatever it is trained on: on
 # flips and on climbs, each in its turn ("apart"), or on one attack of both ("together"). Hence many, mostly in l1.
-_BLACK = _seeing(EXPERIMENTS["mnist-dead-zone"], 0.3, 1.0, model="black_zone_deep_cnn", suite="flips-30-100",
+_BLACK = _seeing(EXPERIMENTS["mnist-dead-zone"], (0.3, 1.0), model="black_zone_deep_cnn", suite="flips-30-100",
                  watch="flips-20-30-100", memory_format="channels_last")  # fmt: skip
 _CLIMB = APGD(ONE, 10, loss="ce", early_stop=False)
 
@@ -233,7 +233,7 @@ def _ablate() -> dict[str, Experiment]:
     and how it is brought together, the body."""
     short = replace(EXPERIMENTS["mnist-dead-zone"], epochs=4, warmup=1, test=500)
     linf, l1, l2 = short.attacks
-    bare = _seeing(short, 0.0, 1.0, model="wide_cnn", suite="flips-a0", watch=None)
+    bare = _seeing(short, (0.0, 1.0), model="wide_cnn", suite="flips-a0", watch=None)
 
     def steepest(experiment: Experiment) -> Experiment:
         """One trajectory for all (MSD)."""
@@ -243,15 +243,16 @@ def _ablate() -> dict[str, Experiment]:
     return {
         "short": short,
         "none": bare,
-        **{f"a{100 * a:.0f}": _seeing(short, a, 1 - a, model=f"dead_zone_{100 * a:.0f}_wide_cnn",
+        **{f"a{100 * a:.0f}": _seeing(short, (a, 1 - a), model=f"dead_zone_{100 * a:.0f}_wide_cnn",
                                       suite=f"flips-a{100 * a:.0f}", watch=None) for a in (0.2, 0.25, 0.35)},
         **{f"{100 * low:.0f}-{100 * high:.0f}": _seeing(
-               short, low, high, model=f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn",
+               short, (low, high), model=f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn",
                suite=f"flips-{100 * low:.0f}-{100 * high:.0f}", watch=None)
            for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))},
         "small": replace(short, model="dead_zone_cnn"),
         "deep": replace(short, model="dead_zone_deep_cnn"),
         "median": replace(short, model="dead_zone_median_cnn"),
+        "learned": _seeing(short, None, model="learned_zone_wide_cnn", suite="flips-learned", watch=None),
         "shifts": replace(short, augment="shifts"),
         "warps": replace(short, augment="warps"),
         "many": replace(short, attacks=_many(*short.attacks)),
@@ -530,11 +531,18 @@ def attacks_of(experiment: Experiment, name: str | None = None) -> dict:
     if name is None or name in FIXED:
         return own if name is None else suite(name)
     sets = tuple(dict.fromkeys(attack.S for attack in own.values()))
-    how = {"seen": seen(build(experiment.model, 0))} if name in SEEING else {}
+    how = {"seen": _seen(experiment)} if name in SEEING else {}
     if name.endswith("mixtures") and len(sets) > 1:
         moves_first = sorted(sets[:2], key=lambda S: isinstance(S, Lp))
         return suite(name, Affine(*moves_first), **how)
     return suite(name, Union(sets), **how)
+
+
+def _seen(experiment: Experiment) -> tuple[float, float] | None:
+    """What its network sees; None if it has yet to learn it."""
+    network = build(experiment.model, 0)
+    learns = any(isinstance(part, DeadZone) and part.learned for part in network.modules())
+    return None if learns else seen(network)
 
 
 def jobs_of(

@@ -145,7 +145,8 @@ class DeadZone(nn.Module):
     What is at most low becomes black, what is at least high white. Noise of linf norm low or less changes no black
     pixel, of 1 - high or less no white one. In l1 or l2 what is spent on crossing this buys nothing: to whiten a black
     pixel costs high, to blacken a white one 1 - low, so that at (0.3, 0.7) l1:10 buys 14 flips, and l2:2 buys 8. Slopes
-    vanish in the dead zones: attack with `StraightThrough` and `Flips`.
+    vanish in the dead zones: attack with `StraightThrough` and `Flips`. A zone that is `learned` begins at (low, high)
+    and is trained with the network behind it, by the slopes of the grey pixels.
 
     >>> DeadZone(0.3)(torch.tensor([0.0, 0.25, 0.4, 0.5, 0.75]))
     tensor([0.0000, 0.0000, 0.2500, 0.5000, 1.0000])
@@ -153,18 +154,27 @@ class DeadZone(nn.Module):
     DeadZone(low=0.3, high=0.9)
     """
 
-    def __init__(self, low: float, high: float | None = None):
+    low: float | Tensor
+    high: float | Tensor
+
+    def __init__(self, low: float, high: float | None = None, learned: bool = False):
         super().__init__()
         high = 1 - low if high is None else high
         if not 0 <= low < high <= 1:
             raise ValueError(f"the dead zone leaves ({low!r}, {high!r}) to be seen, but must have 0 <= low < high <= 1")
-        self.low, self.high = low, high
+        self.learned = learned
+        self.low, self.high = (nn.Parameter(torch.tensor(end)) if learned else end for end in (low, high))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ((x - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
 
     def extra_repr(self) -> str:
-        return f"low={self.low}, high={self.high}"
+        return "low={:.3g}, high={:.3g}".format(*self.seen()) + (", learned=True" if self.learned else "")
+
+    def seen(self) -> tuple[float, float]:
+        """The values between which a change of a pixel can be seen."""
+        low, high = (end.item() if isinstance(end, Tensor) else end for end in (self.low, self.high))
+        return low, high
 
 
 class Median(nn.Module):
@@ -217,7 +227,9 @@ def deep_cnn() -> nn.Module:
     )
 
 
-def behind(body: Callable[[], nn.Module], low: float, high: float | None = None) -> Callable[[], nn.Module]:
+def behind(
+    body: Callable[[], nn.Module], low: float, high: float | None = None, learned: bool = False
+) -> Callable[[], nn.Module]:
     """The network `body` behind a dead zone.
 
     >>> behind(small_cnn, 0.3)()[0]
@@ -225,7 +237,7 @@ def behind(body: Callable[[], nn.Module], low: float, high: float | None = None)
     """
 
     def make() -> nn.Module:
-        return nn.Sequential(DeadZone(low, high), body())
+        return nn.Sequential(DeadZone(low, high, learned), body())
 
     return make
 
@@ -237,7 +249,7 @@ def seen(model: nn.Module) -> tuple[float, float]:
     ((0.0, 1.0), (0.3, 0.7))
     """
     first = next((part for part in model.modules() if not any(part.children())), None)
-    return (first.low, first.high) if isinstance(first, DeadZone) else (0.0, 1.0)
+    return first.seen() if isinstance(first, DeadZone) else (0.0, 1.0)
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -251,6 +263,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         f"dead_zone_{100 * low:.0f}_{100 * high:.0f}_wide_cnn": behind(wide_cnn, low, high)
         for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
     },
+    "learned_zone_wide_cnn": behind(wide_cnn, 0.3, learned=True),
     "dead_zone_median_cnn": behind(lambda: nn.Sequential(Median(), wide_cnn()), 0.3),
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),

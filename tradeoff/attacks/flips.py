@@ -1,17 +1,19 @@
 """Flips of pixels, chosen all at once by what each gains and costs: for networks that see no small change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from tradeoff.attacks.ascent import Box, Model, State, evaluating, like
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.pgd import check_climber, climb
 from tradeoff.attacks.straight_through import straight_through
 from tradeoff.checks import check_box
+from tradeoff.models import seen
 from tradeoff.perturbations import Lp, Union
 
 HALVINGS = 16  # of a bracket of nine decades: to 0.03 %
@@ -26,7 +28,8 @@ class Flips:
     each step keeping the share `memory` of the sum before it (momentum). The first flips are random. Of a union of
     balls each step tries what gains most in every one, and keeps the worst (see `MSD`).
 
-    A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1).
+    A network behind `tradeoff.models.DeadZone(a)` sees (a, 1 - a), the default with a = 0.3; any other, (0, 1). None
+    asks the network, every time anew, as those want it that learn what they see.
 
     >>> model = torch.nn.Sequential(torch.nn.Hardtanh(0.3, 0.7), torch.nn.Linear(3, 2, bias=False))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[0.0, 0.0, 0.0], [2.0, 1.0, 0.5]]))
@@ -40,7 +43,7 @@ class Flips:
     steps: int = 20
     restarts: int = 1
     memory: float = 0.8
-    seen: tuple[float, float] = (0.3, 0.7)
+    seen: tuple[float, float] | None = (0.3, 0.7)
     loss: str = "margin"
     box: Box = (0.0, 1.0)
     early_stop: bool = True
@@ -51,15 +54,20 @@ class Flips:
         check_climber(self, self._balls)
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory!r}, but must be a share of [0, 1)")
-        check_box(self.seen, "seen", optional=False)
+        check_box(self.seen, "seen")
         low, high = self.box or (-inf, inf)
-        if not low <= self.seen[0] <= self.seen[1] <= high:
+        if self.seen and not low <= self.seen[0] <= self.seen[1] <= high:
             raise ValueError(f"seen is {self.seen!r}, but must lie within the box {self.box}")
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rng) -> Tensor:
         """The worst points found, shape, dtype and device of x."""
+        attack = self
+        if self.seen is None:
+            if not isinstance(model, Module):
+                raise ValueError("a function cannot be asked what it sees: give `seen`, or attack a torch.nn.Module")
+            attack = replace(self, seen=seen(model))
         with evaluating(model):
-            return climb(self, straight_through(model), x, y, rng)
+            return climb(attack, straight_through(model), x, y, rng)
 
     def start(self, x: Tensor, draws: Draws) -> State:
         noise = torch.as_tensor(draws.normal(0.0, 1.0, tuple(x.shape)), device=x.device).to(x)

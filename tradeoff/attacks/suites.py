@@ -27,10 +27,10 @@ from tradeoff.names import lookup
 from tradeoff.perturbations import PRESETS, Affine, Lp, Union
 
 
-def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float] = (0.0, 1.0)) -> dict:
+def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float] | None = (0.0, 1.0)) -> dict:
     """The attacks of a suite on each member of `sets` (one set, or a union), by name; of a suite of FIXED on its own
     sets and in the box of images, for which none are given. `seen` is what a network sees of its inputs
-    (`tradeoff.models.seen`), for the suites that ask.
+    (`tradeoff.models.seen`), for the suites that ask; None: what is only known once it is trained.
 
     - "quick": one climb of 40 steps, or the grid of moves; seconds.
     - "paper": 100 steps from 40 starts and the grid of moves, as Tramèr & Boneh (2019; on CIFAR-10 from 20 starts), and
@@ -47,7 +47,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float]
       before that of the second.
     - "flips", "flips-20": what breaks most behind `DeadZone(0.3)` for its cost, on the paper's MNIST sets; the second
       is short, to watch training by. "flips-a0", "flips-a20", ... for dead zones of 0 (none), 0.2, ...; "flips-30-100",
-      ... for uneven ones, this for `DeadZone(0.3, 1.0)`; each with a short one, as "flips-20-30-100".
+      ... for uneven ones, this for `DeadZone(0.3, 1.0)`, "flips-learned" for one that is learned; each with a short
+      one, as "flips-20-30-100".
     - "lp", "lp-100", "rt": what the committed figures were measured with, on the paper's MNIST sets; a column is called
       as its set. 40 steps, or 100 from 5 starts, and the grid of moves.
     - "lp-20", "rt-20": short ones on the same sets, to watch training by.
@@ -139,7 +140,7 @@ def strong(S, box: Box) -> dict:
     }
 
 
-def dead_zone(S, box: Box, seen: tuple[float, float]) -> dict:
+def dead_zone(S, box: Box, seen: tuple[float, float] | None) -> dict:
     """Flips at their price, and climbs from where they lead; climbs straight through the clamp, and a beam whose moves
     end where the network sees no more; then the strong suite."""
     if not isinstance(S, Lp):
@@ -156,7 +157,7 @@ def dead_zone(S, box: Box, seen: tuple[float, float]) -> dict:
     }
 
 
-def dead_zone_quick(S, box: Box, seen: tuple[float, float]) -> dict:
+def dead_zone_quick(S, box: Box, seen: tuple[float, float] | None) -> dict:
     """Flips, climbs from where they lead, and climbs of their own: where no clamp holds, slopes lead on."""
     if not isinstance(S, Lp):
         return quick(S, box)
@@ -165,7 +166,7 @@ def dead_zone_quick(S, box: Box, seen: tuple[float, float]) -> dict:
     return _at_their_price(S, box, seen) | climbs
 
 
-def _at_their_price(S: Lp, box: Box, seen: tuple[float, float]) -> dict:
+def _at_their_price(S: Lp, box: Box, seen: tuple[float, float] | None) -> dict:
     flips = Flips(S, box=box, seen=seen)
     if S.p == inf:
         return {"flips": flips, "straight PGD": StraightThrough(PGD(S, steps=40, restarts=2, box=box))}
@@ -196,7 +197,7 @@ def mixtures(S, box: Box) -> dict:
     return attacks | soft
 
 
-def dead_zone_mixtures(S, box: Box, seen: tuple[float, float]) -> dict:
+def dead_zone_mixtures(S, box: Box, seen: tuple[float, float] | None) -> dict:
     if not isinstance(S, Affine) or not (isinstance(S.a, Lp) and isinstance(S.b, Lp)):
         return mixtures(S, box)
     first, last = (StraightThrough(PGD(T, steps=40, box=box)) if T.p == inf else Flips(T, steps=50, box=box, seen=seen)
@@ -260,10 +261,11 @@ def _transfer(prefix: str, linf, l2, l1, *moves) -> dict[str, Mapping]:
     }
 
 
-def _flips(zone: str, low: float, high: float) -> dict[str, Mapping]:
-    """What breaks most for its cost where (low, high) is seen, and a short one to watch training by."""
+def _flips(zone: str, seen: tuple[float, float] | None) -> dict[str, Mapping]:
+    """What breaks most for its cost where this is `seen` (None: ask the network), and a short one to watch training
+    by."""
     linf, l2, l1, _ = PRESETS["paper_mnist"].sets
-    flips = {S.name: Flips(S, seen=(low, high)) for S in (l1, l2)}
+    flips = {S.name: Flips(S, seen=seen) for S in (l1, l2)}
     longer = {name: replace(attack, steps=50, restarts=5) for name, attack in flips.items()}
     return {
         f"flips{zone}": {"linf": StraightThrough(PGD(linf, steps=100, restarts=5)), **longer},
@@ -276,12 +278,17 @@ _LINF, _L2, _L1, _RT = PRESETS["paper_mnist"].sets
 FIXED: dict[str, Mapping] = {
     **_on("", _LINF, _L1, _RT, _L2),
     **_on("cifar10-", *PRESETS["paper_cifar10"].sets),
-    **_flips("", 0.3, 0.7),
-    **{name: attacks for a in (0.0, 0.2, 0.25, 0.35) for name, attacks in _flips(f"-a{100 * a:.0f}", a, 1 - a).items()},
+    **_flips("", (0.3, 0.7)),
+    **_flips("-learned", None),
+    **{
+        name: attacks
+        for a in (0.0, 0.2, 0.25, 0.35)
+        for name, attacks in _flips(f"-a{100 * a:.0f}", (a, 1 - a)).items()
+    },
     **{
         name: attacks
         for low, high in ((0.3, 0.9), (0.3, 1.0), (0.4, 1.0))
-        for name, attacks in _flips(f"-{100 * low:.0f}-{100 * high:.0f}", low, high).items()
+        for name, attacks in _flips(f"-{100 * low:.0f}-{100 * high:.0f}", (low, high)).items()
     },
     **_transfer("", *PRESETS["transfer_mnist"].sets),
     **_transfer("cifar10-", *PRESETS["transfer_cifar10"].sets),
