@@ -266,6 +266,7 @@ def _ablate() -> dict[str, Experiment]:
         "warps": replace(short, augment="warps"),
         "many": replace(short, attacks=_many(*short.attacks)),
         "none-many": replace(bare, attacks=_many(*bare.attacks)),
+        "larger": replace(short, attacks=(linf, replace(l1, S=L1(14)), replace(l2, S=L2(2.5)))),
         "without-l2": replace(short, attacks=(linf, l1)),
         "five-steps": replace(short, attacks=(linf, replace(l1, steps=5), replace(l2, steps=5)), epochs=8),
         "avg": replace(short, combine="avg", epochs=2),
