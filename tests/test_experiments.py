@@ -85,8 +85,9 @@ def test_declarations_name_what_exists(name):
     # with two, which are harder to mislead, and what climbs from them with theirs; and at one class with its margin. A
     # climb may begin in a larger ball, whose norm is its own. Those that are to go beyond have larger balls instead.
     suite = {str(attack.S) for attack in attacks_of(experiment).values()}
-    if name in BEYOND:
-        suite = {"linf:0.3", *BEYOND[name]}
+    recipe = name.removesuffix(f"-s{experiment.seed}")
+    if recipe in BEYOND:
+        suite = {"linf:0.3", *BEYOND[recipe]}
     for attack in experiment.attacks:
         attack = attack.attack if isinstance(attack, Softened | StraightThrough) else attack
         parts = (attack.a, attack.b) if isinstance(attack, AffineAttack | WarmStart) else (attack,)

@@ -235,6 +235,9 @@ EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
     _BLACK.attacks[0], WarmStart(_BLACK.attacks[1], _CLIMB), _BLACK.attacks[2]))  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
                 for name in ("dead-zone", "black-zone") for seed in (1, 2)}  # fmt: skip
+EXPERIMENTS |= {f"mnist-black-zone-14-s{seed}": replace(EXPERIMENTS["mnist-black-zone-14"], seed=seed,
+                                                        start=f"mnist-black-zone-s{seed}")
+                for seed in (1, 2)}  # fmt: skip
 
 
 def _ablate() -> dict[str, Experiment]:

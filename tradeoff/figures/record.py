@@ -15,7 +15,7 @@ from tradeoff.figures.style import COLOURS, LABELS, PAGE
 from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.records import attacking, read_all, sources, standing
 
-QUICK = {"runs": {"zone at black": "mnist-black-zone", "at both": "mnist-dead-zone",
+QUICK = {"runs": {"zone at black": "mnist-black-zone-14", "at both": "mnist-dead-zone",
                   "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max", "MSD": "mnist-msd",
                   "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
