@@ -148,8 +148,8 @@ else:
 # And then everything else that we have, on what the suite leaves of the first 100: every climber with every loss, along
 # its own slopes, softened ones and straight through, from larger balls, at every wrong class; wide beams, thousands of
 # queries; of other libraries EAD, C&W, DDN, Boundary, and the walks Pointwise and Brendel-Bethge from five starts each
-# (`python benchmarks/strength.py --models NAME --suite dead-zone --n 100`, with NAME `black-zone-14`, or `dead-zone` for
-# the network whose zone is at both ends).
+# (`python benchmarks/strength.py --models NAME --suite dead-zone --n 100`, with NAME `black-zone-14`, or `dead-zone`
+# for the network whose zone is at both ends).
 
 # %%
 for name in ("black-zone-14", "dead-zone"):
