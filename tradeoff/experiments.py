@@ -199,7 +199,7 @@ _BLACK = _seeing(EXPERIMENTS["mnist-dead-zone"], (0.3, 1.0), model="black_zone_d
 _CLIMB = APGD(ONE, 10, loss="ce", early_stop=False)
 
 
-def _many(linf: Any, l1: Flips, l2: Flips) -> tuple:
+def _many(linf: Any, l1: Any, l2: Any) -> tuple:
     """Five attacks for one in l1: climbs from where flips have led, in two losses, and from a larger ball; along own
     slopes while the radius shrinks; and so at the class that is likeliest among the wrong ones."""
     climb = replace(_CLIMB, S=l1.S)
@@ -219,9 +219,9 @@ EXPERIMENTS["mnist-black-zone"] = replace(_BLACK, epochs=24, attacks=_many(*_BLA
 
 
 def _beyond(l1: float, l2: float) -> Experiment:
-    """That network trained on, against larger balls than it has to withstand: of what withstands these on digits that
-    it has learned, more withstands the others on new ones. In linf beyond the dead zone's end there is nothing to win.
-    Flips were misled in l2, where it met nothing else: climbs from where they have led break more."""
+    """That network, trained on against larger balls than it has to withstand: what withstands those on digits that it
+    has learned has something to spare on new ones. Not in linf, where beyond 0.3 all of the paper turns grey. And
+    flips were misled in l2, where it had met nothing else, so that a climb from where they have led joins them."""
     linf, one, two = _BLACK.attacks
     one, two = replace(one, S=L1(l1)), replace(two, S=L2(l2))
     more = replace(one, S=LINF), WarmStart(two, replace(_CLIMB, S=two.S))
