@@ -327,8 +327,8 @@ display(Markdown(tables.markdown(header, lines or [["–"] * 8])))
 #   is trained a quarter as long gains nothing by them behind the even zone, and without a front end it pays for what it
 #   gains in $\ell_1$ with $\ell_\infty$ (section 8).
 # - *Ask for more than you need.* Trained on against $\ell_1$ noise of $14$ instead of $10$, the network keeps several
-#   digits of a hundred more, in all three norms; $16$ brings nothing more. A small one gains nearly as much in $\ell_1$,
-#   and pays for it with clean digits and with $\ell_\infty$ (section 8).
+#   digits of a hundred more, in all three norms; $16$ brings nothing more. A small one gains nearly as much in
+#   $\ell_1$, and pays for it with clean digits and with $\ell_\infty$ (section 8).
 # - *What is left to win is in $\ell_\infty$.* More digits fall to it than to $\ell_1$ noise of what it leaves, and
 #   $\ell_2$ noise adds a few (section 3). In $\ell_1$ our specialist, a smaller network, withstands no more than this
 #   one (section 4).
