@@ -229,6 +229,9 @@ def _beyond(l1: float, l2: float) -> Experiment:
 
 
 EXPERIMENTS["mnist-black-zone-14"], EXPERIMENTS["mnist-black-zone-16"] = _beyond(14, 2.5), _beyond(16, 2.8)
+# What it has learned by heart it withstands more of than of what is new, by ten points; moved digits are new each time.
+EXPERIMENTS["mnist-black-zone-moved"] = replace(
+    EXPERIMENTS["mnist-black-zone-14"], start="mnist-black-zone-14", augment="shifts", epochs=14)  # fmt: skip
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
     *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
