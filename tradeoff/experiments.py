@@ -232,12 +232,15 @@ EXPERIMENTS["mnist-black-zone-14"], EXPERIMENTS["mnist-black-zone-16"] = _beyond
 # What it has learned by heart it withstands more of than of what is new, by ten points; moved digits are new each time.
 EXPERIMENTS["mnist-black-zone-moved"] = replace(
     EXPERIMENTS["mnist-black-zone-14"], start="mnist-black-zone-14", augment="shifts", epochs=14)  # fmt: skip
+# And all of it from the beginning, with a network that has room for it.
+EXPERIMENTS["mnist-black-zone-deeper"] = replace(
+    EXPERIMENTS["mnist-black-zone-moved"], model="black_zone_deeper_cnn", start=None, epochs=36, warmup=2)  # fmt: skip
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
     *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
     _BLACK.attacks[0], WarmStart(_BLACK.attacks[1], _CLIMB), _BLACK.attacks[2]))  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
-                for name in ("dead-zone", "black-zone") for seed in (1, 2)}  # fmt: skip
+                for name in ("dead-zone", "black-zone", "black-zone-deeper") for seed in (1, 2)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-black-zone-14-s{seed}": replace(EXPERIMENTS["mnist-black-zone-14"], seed=seed,
                                                         start=f"mnist-black-zone-s{seed}")
                 for seed in (1, 2)}  # fmt: skip

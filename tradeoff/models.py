@@ -227,6 +227,34 @@ def deep_cnn() -> nn.Module:
     )
 
 
+def deeper_cnn() -> nn.Module:
+    """`deep_cnn` with a block of two convolutions behind its third and its fifth, which begins as the identity:
+    985,386 parameters.
+
+    >>> sum(p.numel() for p in deeper_cnn().parameters())
+    985386
+    """
+    layers = list(deep_cnn())
+    layers[10:10] = [_Refine(64)]
+    layers[6:6] = [_Refine(32)]
+    return nn.Sequential(*layers)
+
+
+class _Refine(nn.Module):
+    """x + conv 3×3(ReLU(conv 3×3(x))), of which the second begins at zero: without batch norm, whose means of clean
+    and of attacked images would be one."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x).relu())
+
+
 def behind(
     body: Callable[[], nn.Module], low: float, high: float | None = None, learned: bool = False
 ) -> Callable[[], nn.Module]:
@@ -267,6 +295,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dead_zone_median_cnn": behind(lambda: nn.Sequential(Median(), wide_cnn()), 0.3),
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
+    "black_zone_deeper_cnn": behind(deeper_cnn, 0.3, 1.0),
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,
