@@ -66,7 +66,7 @@ def names(folder):
 BEYOND = {
     "mnist-black-zone-14": ("l1:14", "l2:2.5"),
     "mnist-black-zone-moved": ("l1:14", "l2:2.5"),
-    "mnist-black-zone-straight": ("l1:14", "l2:2.5"),
+    "mnist-black-zone-longer": ("l1:14", "l2:2.5"),
     "mnist-black-zone-deeper": ("l1:14", "l2:2.5"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
