@@ -158,11 +158,14 @@ def dead_zone(S, box: Box, seen: tuple[float, float] | None) -> dict:
 
 
 def dead_zone_quick(S, box: Box, seen: tuple[float, float] | None) -> dict:
-    """Flips, climbs from where they lead, and climbs of their own: where no clamp holds, slopes lead on."""
+    """Flips, climbs from where they lead, and climbs of their own: where no clamp holds, slopes lead on. In linf, where
+    every pixel is held, straight through it."""
     if not isinstance(S, Lp):
         return quick(S, box)
-    losses = ("margin", "ce") if S.p < inf else ()
-    climbs = {f"APGD-{loss}": APGD(S, 100, loss=loss, radii=(3, 2, 1), box=box) for loss in losses}
+    if S.p == inf:
+        climbs = {"straight APGD": StraightThrough(APGD(S, loss="margin", box=box))}
+    else:
+        climbs = {f"APGD-{loss}": APGD(S, 100, loss=loss, radii=(3, 2, 1), box=box) for loss in ("margin", "ce")}
     return _at_their_price(S, box, seen) | climbs
 
 
