@@ -290,7 +290,8 @@ for contrast in (1.0, 0.8, 0.6, 0.4) if weights.exists() else ():
 # strategies; *larger* is trained on $\ell_1$ noise of $14$ and $\ell_2$ noise of $2.5$; *learned* learns the ends of
 # its zone, and flips are told them in training and after. The last rows are longer by far: the even zone trained to its
 # end, and the deeper body behind the zone at black alone, on many attacks or on fewer, and from there on against larger
-# balls ($14$, and $16$ with $\ell_2$ noise of $2.8$). What is not trained yet is left out.
+# balls ($14$, and $16$ with $\ell_2$ noise of $2.8$), and *longer*: from `-14` on, on digits that are shifted
+# (`mnist-black-zone-moved`), and then against longer climbs too. What is not trained or attacked yet is left out.
 
 # %%
 ablations = [name for name in EXPERIMENTS if name.startswith("mnist-dead-zone-") and EXPERIMENTS[name].test == 500]
