@@ -48,6 +48,19 @@ def test_counts_are_those_that_are_published():
     assert convolutions == {"preact_resnet18": 18 - 1 + 3, "wide_resnet_28_10": 28}
 
 
+def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
+    """Drawn from one seed, the deeper network is the deep one, until its blocks have learned."""
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    deep, deeper = (build(f"black_zone_{name}_cnn", 0) for name in ("deep", "deeper"))
+    assert torch.equal(deep(x), deeper(x))
+    deeper(x).square().sum().backward()
+    optimizer = torch.optim.SGD(deeper.parameters(), lr=0.01)
+    moved = {name: part.conv2.weight for name, part in deeper.named_modules() if hasattr(part, "conv2")}
+    optimizer.step()
+    assert len(moved) == 2 and all(weight.abs().max() > 0 for weight in moved.values())
+    assert not torch.equal(deep(x), deeper(x))
+
+
 @pytest.mark.parametrize("name", TAKES)
 def test_networks_take_their_images_whatever_the_batch(name):
     """Ten logits; in eval mode an image's do not depend on those beside it."""

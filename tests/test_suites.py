@@ -1,5 +1,6 @@
 """Suites: every set, images and vectors, two classes; what a cascade of the strong one must and must not do."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -85,6 +86,13 @@ def test_the_strong_suite_breaks_what_the_quick_one_does_and_more():
     for S in ("l2", "l1"):
         assert strong.accuracy(S) < quick.accuracy(S)
     assert strong.union() <= strong.accuracy("l1")
+
+
+def test_all_that_knows_the_dead_zone_has_what_is_quick():
+    quick, everything = (suite(name, Union((L2(2), L1(10), Linf(0.3)))) for name in ("dead-zone-quick", "dead-zone"))
+    shorter = {name for name, attack in quick.items() if everything[name] != attack}
+    assert shorter == {"APGD-ce l1:10"}  # of which the strong suite has three restarts
+    assert everything["APGD-ce l1:10"] == replace(quick["APGD-ce l1:10"], restarts=3)
 
 
 def test_mixtures_take_both_kinds_of_attack():

@@ -229,14 +229,14 @@ def _beyond(l1: float, l2: float) -> Experiment:
 
 
 EXPERIMENTS["mnist-black-zone-14"], EXPERIMENTS["mnist-black-zone-16"] = _beyond(14, 2.5), _beyond(16, 2.8)
-# What it has learned by heart it withstands more of than of what is new, by ten points; moved digits are new each time.
+# It withstands more on digits that it has learned than on new ones; moved digits are new each time.
 EXPERIMENTS["mnist-black-zone-moved"] = replace(
     EXPERIMENTS["mnist-black-zone-14"], start="mnist-black-zone-14", augment="shifts", epochs=14)  # fmt: skip
 
 
 def _longer(one: Lp, two: Lp) -> tuple:
-    """Against longer climbs in all three. That network had learned to mislead five steps in linf, flips that nothing
-    follows in l2, climbs of its own in l1: each of these finds half of what there is to find, or less."""
+    """Against longer climbs in all three: what moved digits taught it was, in part, to mislead five steps in linf,
+    flips that nothing follows in l2 and, in l1, climbs that follow no flips."""
     flips, climb = _BLACK.attacks[1], APGD(LINF, 20, loss="ce", early_stop=False)
     targeted = replace(climb, loss="margin", targets=1)
     ways = [(S, S, loss) for S in (one, two) for loss in ("ce", "margin")] + [(L1(3 * one.eps), one, "ce")]
@@ -251,7 +251,7 @@ def _longer(one: Lp, two: Lp) -> tuple:
 EXPERIMENTS["mnist-black-zone-longer"] = replace(
     EXPERIMENTS["mnist-black-zone-moved"], start="mnist-black-zone-moved", attacks=_longer(L1(14), L2(2.5)), epochs=8
 )
-# And all of it from the beginning, with a network that has room for it.
+# And all of it from the beginning, with a larger network.
 EXPERIMENTS["mnist-black-zone-deeper"] = replace(
     EXPERIMENTS["mnist-black-zone-longer"], model="black_zone_deeper_cnn", start=None, epochs=36, warmup=2
 )

@@ -234,7 +234,7 @@ def deeper_cnn() -> nn.Module:
     >>> sum(p.numel() for p in deeper_cnn().parameters())
     985386
     """
-    layers = list(deep_cnn())
+    layers = list(deep_cnn().children())
     layers[10:10] = [_Refine(64)]
     layers[6:6] = [_Refine(32)]
     return nn.Sequential(*layers)

@@ -41,8 +41,8 @@ def suite(name: str, sets=None, box: Box = (0.0, 1.0), seen: tuple[float, float]
     - "mixtures": how much each share of the budget breaks, of a mixture of two sets: each set alone, fixed shares and
       random ones. Figures compare its columns, hence none is spared what another breaks; minutes.
     - "dead-zone": what knows of a front end `tradeoff.models.DeadZone`, by what is `seen` behind it, and then the
-      strong ones; to be run as a cascade.
-    - "dead-zone-quick": those of these that break most for their cost.
+      strong ones; to be run as a cascade; hours.
+    - "dead-zone-quick": those of these that break most for their cost; minutes.
     - "dead-zone-mixtures": the same question as "mixtures", by what knows of the dead zone, the noise of the first set
       before that of the second.
     - "flips", "flips-20": what breaks most behind `DeadZone(0.3)` for its cost, on the paper's MNIST sets; the second
@@ -141,25 +141,24 @@ def strong(S, box: Box) -> dict:
 
 
 def dead_zone(S, box: Box, seen: tuple[float, float] | None) -> dict:
-    """Flips at their price, and climbs from where they lead; climbs straight through the clamp, and a beam whose moves
-    end where the network sees no more; then the strong suite."""
+    """The quick one; then climbs straight through the clamp, a beam whose moves end where the network sees no more and
+    a search of few pixels; then the strong suite."""
     if not isinstance(S, Lp):
         return strong(S, box)
-    searches = {}
+    searches: dict[str, Any] = {}
     if S.p < inf:
         beam = CoordinateBeam(S, width=20, candidates=32, restarts=2, box=box, seen=seen)
-        searches = {"seeing beam": StraightThrough(beam), "sparse search": SparseSearch(S, box=box, seen=seen)}
-    return {
-        **_at_their_price(S, box, seen),
-        **searches,
-        "straight APGD": StraightThrough(APGD(S, loss="margin", box=box)),
-        **strong(S, box),
-    }
+        searches = {
+            "straight APGD": StraightThrough(APGD(S, loss="margin", box=box)),
+            "seeing beam": StraightThrough(beam),
+            "sparse search": SparseSearch(S, box=box, seen=seen),
+        }
+    return {**dead_zone_quick(S, box, seen), **searches, **strong(S, box)}
 
 
 def dead_zone_quick(S, box: Box, seen: tuple[float, float] | None) -> dict:
     """Flips, climbs from where they lead, and climbs of their own: where no clamp holds, slopes lead on. In linf, where
-    every pixel is held, straight through it."""
+    it holds for most pixels, straight through it."""
     if not isinstance(S, Lp):
         return quick(S, box)
     if S.p == inf:
