@@ -14,6 +14,7 @@ from tradeoff.attacks import (
     MSD,
     PGD,
     SLIDE,
+    Accumulated,
     AffineAttack,
     CoordinateBeam,
     Draws,
@@ -97,6 +98,7 @@ ON_IMAGES = [
     Successive(StraightThrough(PGD(Linf(0.1), steps=4)), Flips(L1(3.0), steps=4, seen=(0.0, 1.0))),
     WarmStart(Flips(L1(3.0), steps=4, seen=(0.0, 1.0)), APGD(L1(3.0), steps=4)),
     WarmStart(PGD(L2(2.0), steps=3), PGD(L2(1.0), steps=4, early_stop=False), restarts=2),
+    Accumulated(PGD(L2(2.0), steps=3), PGD(L2(2.0), steps=4)),
     Successive(RandomSearch(RT, tries=3), Softened(APGD(L2(1.0), steps=6)), beta=(0, 0.4, 1)),
 ]
 
@@ -687,6 +689,10 @@ LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         (lambda: WarmStart(RandomSearch(RT), PGD(L1(2))), "the climb in l1:2 cannot start from rt:2px,30deg: give"),
         (lambda: WarmStart(Flips(L1(1)), PGD(L1(1), box=None)), "the two attacks work in the boxes"),
         (lambda: WarmStart(Flips(L1(1)), PGD(L1(1)), restarts=0), "restarts is 0"),
+        (lambda: Accumulated(PGD(L2(1)), Square(L2(1))), "takes no start: give PGD, SLIDE or APGD"),
+        (lambda: Accumulated(PGD(L2(1)), PGD(Linf(1))), "the climb in linf:1 cannot start from l2:1: give the same"),
+        (lambda: Accumulated(PGD(L2(1)), StraightThrough(PGD(L2(2)))), "the climb in l2:2 cannot start from l2:1"),
+        (lambda: Accumulated(PGD(L2(1)), PGD(L2(1)), renew=0), r"renew is 0, but must be a share of \(0, 1\]"),
         (lambda: Softened(Square(L1(1))), "follows no gradient of its own that could be replaced"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from interruption import interrupt
 
 from tradeoff import attacks, data, experiments, perturbations, training
-from tradeoff.attacks import PGD, SLIDE, AffineAttack, Flips, Softened, StraightThrough, WarmStart
+from tradeoff.attacks import PGD, SLIDE, Accumulated, AffineAttack, Flips, Softened, StraightThrough, WarmStart
 from tradeoff.attacks.suites import FIXED
 from tradeoff.engines import missing
 from tradeoff.evaluation import Outcomes
@@ -67,7 +67,7 @@ BEYOND = {
     "mnist-black-zone-14": ("l1:14", "l2:2.5"),
     "mnist-black-zone-moved": ("l1:14", "l2:2.5"),
     "mnist-black-zone-longer": ("l1:14", "l2:2.5"),
-    "mnist-black-zone-deeper": ("l1:14", "l2:2.5"),
+    "mnist-accumulated": ("l1:12", "l2:2.25"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }
@@ -92,14 +92,21 @@ def test_declarations_name_what_exists(name):
     if recipe in BEYOND:
         suite = {"linf:0.3", *BEYOND[recipe]}
     for attack in experiment.attacks:
-        attack = attack.attack if isinstance(attack, Softened | StraightThrough) else attack
-        parts = (attack.a, attack.b) if isinstance(attack, AffineAttack | WarmStart) else (attack,)
-        warm = isinstance(attack, WarmStart)
-        for part in parts:
-            begins = warm and part is attack.a
-            assert set(str(attack.S if begins else part.S).split(" | ")) <= suite and not part.early_stop
-            follows = warm and isinstance(attack.a, Flips) and part.loss == attack.a.loss
-            assert part.loss == "ce" or isinstance(part, Flips) or follows or getattr(part, "targets", 0)
+        if isinstance(attack, Accumulated):
+            check_trained_against(attack.b, suite)
+            attack = attack.a
+        check_trained_against(attack, suite)
+
+
+def check_trained_against(attack, suite):
+    attack = attack.attack if isinstance(attack, Softened | StraightThrough) else attack
+    parts = (attack.a, attack.b) if isinstance(attack, AffineAttack | WarmStart) else (attack,)
+    warm = isinstance(attack, WarmStart)
+    for part in parts:
+        begins = warm and part is attack.a
+        assert set(str(attack.S if begins else part.S).split(" | ")) <= suite and not part.early_stop
+        follows = warm and isinstance(attack.a, Flips) and part.loss == attack.a.loss
+        assert part.loss == "ce" or isinstance(part, Flips) or follows or getattr(part, "targets", 0)
 
 
 @pytest.mark.parametrize("name", [*EXPERIMENTS, "tiny"])

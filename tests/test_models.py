@@ -51,7 +51,7 @@ def test_counts_are_those_that_are_published():
 def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
     """Drawn from one seed, the deeper network is the deep one, until its blocks have learned."""
     x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    deep, deeper = (build(f"black_zone_{name}_cnn", 0) for name in ("deep", "deeper"))
+    deep, deeper = build("black_zone_deep_cnn", 0)[1], build("dead_zone_30_90_deeper_cnn", 0)[1]
     assert torch.equal(deep(x), deeper(x))
     deeper(x).square().sum().backward()
     optimizer = torch.optim.SGD(deeper.parameters(), lr=0.01)

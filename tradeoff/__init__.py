@@ -45,6 +45,7 @@ _WHERE = {
         "MSD",
         "PGD",
         "SLIDE",
+        "Accumulated",
         "AffineAttack",
         "CoordinateBeam",
         "Flips",

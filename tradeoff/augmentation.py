@@ -3,15 +3,25 @@ section 4.2), smooth deformations (Simard et al. 2003)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import grid_sample, pad
 
 from tradeoff.perturbations import Elastic
+from tradeoff.perturbations.elastic import sources
 
 PAD = 4  # pixels
+
+
+class Augmentation(Protocol):
+    """Moves that are drawn for all images of an epoch at once, and made on some of them."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
+
+    def apply(self, x: Tensor, r: np.ndarray) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,54 @@ class Warps:
         return self.S.apply(x, torch.as_tensor(r, device=x.device).to(x))
 
 
+@dataclass(frozen=True)
+class Deformations:
+    """Images stretched, turned and slanted a little, deformed smoothly, as by `Warps`, and shifted by up to a pixel
+    along each axis; a share `plain` of them only shifted.
+
+    Sizes are those of the largest moves, drawn uniformly: `angle` in degrees, `stretch` the logarithm of a factor along
+    each axis, `slant` that of a shear. Pixels are interpolated bicubically, and gain contrast, so that as many as ever
+    are white: a stroke that turned grey would be another problem for what attacks pixels.
+    """
+
+    S: Elastic = Elastic(1, 2)
+    angle: float = 7.0
+    stretch: float = 0.06
+    slant: float = 0.1
+    plain: float = 0.3
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """A move for each of n images: whether it is plain, the shift in pixels, the angle in radians, two stretches,
+        the slant, and the deformation; float32 (n, 7 + its entries)."""
+        most = (np.radians(self.angle), self.stretch, self.stretch, self.slant)
+        plain = rng.random((n, 1)) < self.plain
+        shift = rng.integers(-1, 2, (n, 2))
+        affine = rng.uniform(-1, 1, (n, 4)) * most
+        smooth = self.S.sample(np.empty((n, 1)), rng).reshape(n, -1)
+        return np.concatenate([plain, shift, affine, smooth], axis=1).astype(np.float32)
+
+    def apply(self, x: Tensor, r: np.ndarray) -> Tensor:
+        """The images x (batch, C, H, W) moved as `draw` says, shape, dtype and device of x; ValueError unless they are
+        that, and large enough."""
+        self.S.check_input(x)
+        shifted = crop(x, np.concatenate([PAD - r[:, [2, 1]], np.zeros((len(r), 1))], axis=1).astype(np.int64))
+        move = torch.as_tensor(r, device=x.device).to(x)
+        angle, along, down, slant = move[:, 3:7].T
+        cos, sin = angle.cos(), angle.sin()
+        matrix = torch.stack([along.exp() * cos, slant - along.exp() * sin, down.exp() * sin, down.exp() * cos], dim=1)
+        cells = self.S.cells + 3
+        source = sources(x, move[:, 7:].reshape(-1, 2, cells, cells)) @ matrix.reshape(-1, 1, 2, 2).mT
+        moved = grid_sample(shifted, source, mode="bicubic", padding_mode="zeros", align_corners=False)
+        return torch.where(move[:, 0, None, None, None] > 0, shifted, moved.mul_(1.13).sub_(0.03).clamp_(0, 1))
+
+
 # Of photographs, and of digits, which flips would make others. Two pixels at the control points are one at the others.
-AUGMENTATIONS: Mapping[str, Crops | Warps | None] = {
+AUGMENTATIONS: Mapping[str, Augmentation | None] = {
     "none": None,
     "crops": Crops(PAD, True),
     "shifts": Crops(1, False),
     "warps": Warps(Elastic(2, 3)),
+    "deformations": Deformations(),
 }
 
 

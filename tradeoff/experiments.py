@@ -23,6 +23,7 @@ from tradeoff.attacks import (
     MSD,
     PGD,
     SLIDE,
+    Accumulated,
     AffineAttack,
     Flips,
     RandomSearch,
@@ -49,7 +50,7 @@ LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the
 # Of CIFAR-10, what two cores can do.
 _LIGHT: dict[str, Any] = {"model": "small_resnet", "epochs": 6, "batch": 100, "memory_format": "channels_last"}
 # Fields that runs of before do not have.
-_LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "start")
+_LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "average", "start")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Experiment:
     memory_format: str = "contiguous"
     optimizer: str = "adam"
     augment: str = "none"
+    average: float = 0.0
     start: str | None = None
 
     def __repr__(self) -> str:
@@ -251,16 +253,41 @@ def _longer(one: Lp, two: Lp) -> tuple:
 EXPERIMENTS["mnist-black-zone-longer"] = replace(
     EXPERIMENTS["mnist-black-zone-moved"], start="mnist-black-zone-moved", attacks=_longer(L1(14), L2(2.5)), epochs=8
 )
-# And all of it from the beginning, with a larger network.
-EXPERIMENTS["mnist-black-zone-deeper"] = replace(
-    EXPERIMENTS["mnist-black-zone-longer"], model="black_zone_deeper_cnn", start=None, epochs=36, warmup=2
+
+
+def _accumulated(S: Lp, climb: Any, first: Any = None) -> Accumulated:
+    """Five steps of the climb in each epoch, from where it was, and ten from what flips find to begin with, unless
+    something else comes `first`."""
+    flips = replace(_BLACK.attacks[1], S=S, loss="margin", seen=(0.3, 0.9))
+    return Accumulated(first or WarmStart(flips, replace(climb, steps=10, loss="margin")), climb)
+
+
+# What adds up over epochs costs a third of that. A little of white that is not seen either makes l2 pay for dimming all
+# of a stroke. A larger network, on digits that are deformed, from the beginning.
+_CLOSER: dict[str, Any] = {"steps": 5, "loss": "ce", "early_stop": False}
+_linf = StraightThrough(PGD(LINF, step=0.045, **_CLOSER))
+EXPERIMENTS["mnist-accumulated"] = replace(
+    _BLACK,
+    model="dead_zone_30_90_deeper_cnn",
+    suite="flips-30-90",
+    watch="flips-20-30-90",
+    attacks=(
+        _accumulated(LINF, _linf, replace(_linf, attack=replace(_linf.attack, steps=10))),
+        _accumulated(L1(12), SLIDE(L1(12), step=6, quantile=(95, 99.5), **_CLOSER)),
+        _accumulated(L2(2.25), PGD(L2(2.25), step=0.3375, **_CLOSER)),
+    ),
+    epochs=40,
+    warmup=3,
+    optimizer="adam-cosine",
+    augment="deformations",
+    average=0.999,
 )
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
     *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
     _BLACK.attacks[0], WarmStart(_BLACK.attacks[1], _CLIMB), _BLACK.attacks[2]))  # fmt: skip
 EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], seed=seed)
-                for name in ("dead-zone", "black-zone", "black-zone-deeper") for seed in (1, 2)}  # fmt: skip
+                for name in ("dead-zone", "black-zone", "accumulated") for seed in (1, 2)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-black-zone-14-s{seed}": replace(EXPERIMENTS["mnist-black-zone-14"], seed=seed,
                                                         start=f"mnist-black-zone-s{seed}")
                 for seed in (1, 2)}  # fmt: skip
@@ -410,6 +437,7 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         memory_format=experiment.memory_format,
         optimizer=experiment.optimizer,
         augment=experiment.augment,
+        average=experiment.average,
     )
     return log, images.source
 

@@ -295,7 +295,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dead_zone_median_cnn": behind(lambda: nn.Sequential(Median(), wide_cnn()), 0.3),
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
-    "black_zone_deeper_cnn": behind(deeper_cnn, 0.3, 1.0),
+    "dead_zone_30_90_deeper_cnn": behind(deeper_cnn, 0.3, 0.9),
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,

@@ -6,8 +6,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
-from math import ceil, inf, isfinite
+from math import ceil, cos, inf, isfinite, pi
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tradeoff.attacks.accumulated import Accumulated
 from tradeoff.attacks.ascent import evaluating, look
 from tradeoff.attacks.draws import Draws
 from tradeoff.attacks.scaled import scaled
-from tradeoff.augmentation import AUGMENTATIONS, Crops, Warps
+from tradeoff.augmentation import AUGMENTATIONS, Augmentation
 from tradeoff.checks import check_count
 from tradeoff.data import Images
 from tradeoff.evaluation import check_task, describe, evaluate
@@ -40,6 +42,7 @@ class Turn(NamedTuple):
     rng: np.random.Generator  # for what is drawn once for the batch
     tried: np.ndarray  # (attacks,): the examples trained on so far that each attack has made
     right: np.ndarray  # (attacks,): those of them that were classified correctly
+    left: "Left | None" = None  # what attacks that accumulate have left of the examples
 
 
 class Points(NamedTuple):
@@ -49,7 +52,41 @@ class Points(NamedTuple):
     attack: Tensor  # (batch,) int64
 
 
-def average(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
+class Left:
+    """Every image as each attack that accumulates (`Accumulated`) last met it, moved, and the point that it left it at.
+
+    In half precision: of a pixel to 0.0005, and a projection follows. On the CPU, as the images are.
+    """
+
+    def __init__(self, x: Tensor, attacks: Sequence):
+        self.rows = torch.empty(0, dtype=torch.int64, device="cpu")  # of the batch under way
+        shape = (len(attacks), *x.shape)
+        self.images, self.points = (torch.zeros(shape, dtype=torch.float16, device="cpu") for _ in range(2))
+        self.met = torch.zeros(len(attacks), len(x), dtype=torch.bool, device="cpu")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for a checkpoint."""
+        return {name: getattr(self, name) for name in ("images", "points", "met")}
+
+    def __call__(self, k: int, attack: Accumulated, model: nn.Module, x: Tensor, y: Tensor, turn: Turn) -> Tensor:
+        """The points that the k-th attack comes to. Anew, with the images x as they are moved now, in a share of the
+        batches and where it has met less than half of one; otherwise from where it left those that it has met."""
+        met = self.met[k, self.rows]
+        if turn.rng.random() < attack.renew or met.float().mean() < 0.5:
+            images, found = x, attack(model, x, y, turn.draws)
+        else:
+            images, begin = x.clone(), x.clone()
+            known = met.nonzero()[:, 0]
+            images[known.to(x.device)] = self.images[k, self.rows[known]].to(x)
+            begin[known.to(x.device)] = self.points[k, self.rows[known]].to(x)
+            found = attack.further(model, images, y, turn.draws, begin)
+        for kept, now in ((self.images, images), (self.points, found)):
+            kept[k, self.rows] = now.to(kept)
+        self.met[k, self.rows] = True
+        return found
+
+
+def average_loss(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn: Turn) -> list[Points]:
     """Every attack's examples: the loss is averaged over all of them. With one attack, Madry et al. (2018)."""
     return [_one(model, x, y, attacks, k, turn) for k in range(len(attacks))]
 
@@ -81,22 +118,32 @@ def alternating(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, turn:
 
 
 def _one(model: nn.Module, x: Tensor, y: Tensor, attacks: Sequence, k: int, turn: Turn) -> Points:
-    return Points(attacks[k](model, x, y, turn.draws), torch.full_like(y, k))
+    attack = attacks[k]
+    if turn.left and isinstance(attack, Accumulated):
+        found = turn.left(k, attack, model, x, y, turn)
+    else:
+        found = attack(model, x, y, turn.draws)
+    return Points(found, torch.full_like(y, k))
 
 
-STRATEGIES: Mapping[str, Callable] = {"avg": average, "max": maximum, "e-at": e_at, "alternating": alternating}
+STRATEGIES: Mapping[str, Callable] = {"avg": average_loss, "max": maximum, "e-at": e_at, "alternating": alternating}
 
 
 class Descent(NamedTuple):
     """How the weights follow their gradients."""
 
     make: Callable[..., torch.optim.Optimizer]  # of the weights and a learning rate
-    drops: tuple[float, ...]  # the shares of all epochs after which the learning rate falls to a tenth
+    drops: tuple[float, ...] | None  # the shares of all epochs after which it falls to a tenth; or as a cosine
+
+    def fall(self, share: float) -> float:
+        """What the learning rate is divided by once this share of all epochs is over."""
+        return 2 / (1 + cos(pi * share)) if self.drops is None else 10 ** sum(share >= drop for drop in self.drops)
 
 
-OPTIMIZERS: Mapping[str, Descent] = {  # the paper's, on MNIST and on CIFAR-10
+OPTIMIZERS: Mapping[str, Descent] = {  # first the paper's, on MNIST and on CIFAR-10
     "adam": Descent(torch.optim.Adam, (1 / 2,)),
     "sgd": Descent(partial(torch.optim.SGD, momentum=0.9, weight_decay=2e-4), (1 / 2, 3 / 4)),
+    "adam-cosine": Descent(torch.optim.Adam, None),  # Loshchilov & Hutter (2017)
 }
 
 
@@ -122,17 +169,23 @@ def fit(
     memory_format: str = "contiguous",
     optimizer: str = "adam",
     augment: str = "none",
+    average: float = 0.0,
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
     Without attacks training is natural. On batches of at most `batch` images, by the `optimizer` "adam" at `lr`, a
-    tenth of it from half way on, or "sgd", with momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from
-    half way and again from three quarters on. With `augment` "crops" the images are shifted by up to 4 pixels and
-    flipped at random, with "shifts" shifted by up to 1 pixel, with "warps" deformed smoothly by about as much, each
-    anew in every epoch, before they are attacked. The sets grow evenly over `warmup` epochs, from a third of their size
-    in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole
-    from the start). `watch` is a small evaluation, attacks by name and images, made after every epoch with the same
-    draws each time. `label` names the progress bar (none without).
+    tenth of it from half way on, or "adam-cosine", at a rate that falls from `lr` as half a cosine, or "sgd", with
+    momentum 0.9 and weight decay 2e-4, at `lr` and a tenth of that from half way and again from three quarters on. With
+    an `average` the network is, in the end and where it is watched, the mean of the weights after all steps, each
+    counting `average` times as much as the next (Izmailov et al. 2018; Gowal et al. 2020).
+
+    With `augment` "crops" the images are shifted by up to 4 pixels and flipped at random, with "shifts" shifted by up
+    to 1 pixel, with "warps" deformed smoothly by about as much, with "deformations" also turned, stretched and slanted
+    a little; anew in every epoch, before they are attacked, but attacks that accumulate (`Accumulated`) go on with the
+    image that they have. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of
+    it after the last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start).
+    `watch` is a small evaluation, attacks by name and images, made after every epoch with the same draws each time.
+    `label` names the progress bar (none without).
 
     Batch norm: attacks and strategies see the network as it is used, with its running statistics. In the step on what
     they found it takes those of the batch, of all sets' examples together, and updates the running ones by them. That
@@ -162,7 +215,7 @@ def fit(
     examples = lookup(STRATEGIES, strategy, "strategy")
     descent = lookup(OPTIMIZERS, optimizer, "optimizer")
     moves = lookup(AUGMENTATIONS, augment, "augmentation")
-    _check_numbers(epochs, batch, warmup, lr)
+    _check_numbers(epochs, batch, warmup, lr, average)
     x, y = _tensors(images)
     _check_computing(x, precision, memory_format)
     model.to(device)
@@ -177,10 +230,15 @@ def fit(
     computing = (precision, compile, memory_format)
     how = repr((strategy, tuple(attacks), epochs, lr, seed, batch, warmup, len(x), images.source, watched)
                + (computing if computing != PLAIN else ())
-               + ((optimizer, augment) if (optimizer, augment) != ("adam", "none") else ()))  # fmt: skip
+               + ((optimizer, augment) if (optimizer, augment) != ("adam", "none") else ())
+               + ((average,) if average else ()))  # fmt: skip
+    left = Left(x, attacks) if any(isinstance(attack, Accumulated) for attack in attacks) else None
+    if left:
+        _check_accumulating(strategy, processes)
+    mean = deepcopy(model) if average else model
     stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
     if checkpoint and checkpoint.exists():
-        stand = _restore(checkpoint, model, descending, how)
+        stand = _restore(checkpoint, model, descending, how, mean, left)
     take_first(model.state_dict().values())
     records, sums, tally = stand
     saved, start = time.monotonic(), len(records) * steps + sums["steps"]
@@ -195,7 +253,7 @@ def fit(
                 share = min(1.0, (1 + 2 * epoch / warmup) / 3) if warmup else 1.0
                 now = [scaled(attack, share) for attack in attacks]
                 for group in descending.param_groups:
-                    group["lr"] = lr / 10 ** sum(epoch >= share * epochs for share in descent.drops)
+                    group["lr"] = lr / descent.fall(epoch / epochs)
                 draws = _rng(seed, epoch)
                 order = np.array_split(draws.permutation(len(x)), steps)
                 moved = moves.draw(len(x), draws) if moves else np.empty(0)
@@ -212,7 +270,9 @@ def fit(
             if now:
                 rng = _rng(seed, epoch, step)
                 keys = rng.integers(0, 2**64, count, dtype=np.uint64)
-                turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, *tally[:, 1:])
+                turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, tally[0, 1:], tally[1, 1:], left)
+                if left:
+                    left.rows = rows
             try:
                 with count_passes(network) as passes:
                     loss, added = _step(network, descending, inputs, labels, now, examples, turn, count)
@@ -221,6 +281,8 @@ def fit(
             except ValueError as error:
                 moment = f"epoch {epoch + 1}, step {step + 1} of {steps}, learning rate {lr}"
                 raise ValueError(f"{moment}: {error}") from error
+            if average:
+                _lean(mean, model, min(average, (i + 1) / (i + 10)))
             tally += added
             tried, right = added.sum(axis=1).tolist()
             forward, backward = map(int, total([passes["forward"], passes["backward"]], inputs.device))
@@ -230,22 +292,44 @@ def fit(
             bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{loss:.3f}", refresh=False)
             bar.update(count)
             if last:
-                records.append(_record(model, stand, watch if me == 0 else None))
+                records.append(_record(mean, stand, watch if me == 0 else None))
                 sums.clear()
                 if log and me == 0:
                     _keep(log, b"".join(json.dumps(record).encode() + b"\n" for record in records))
             if checkpoint and pause and me == 0:
-                _store(checkpoint, model, descending, how, stand)
+                _store(checkpoint, model, descending, how, stand, mean, left)
                 saved = time.monotonic()
+    if average:
+        model.load_state_dict(mean.state_dict())
     model.eval()
     return records
 
 
-def _check_numbers(epochs: int, batch: int, warmup: int, lr: float) -> None:
+def _lean(mean: nn.Module, model: nn.Module, keep: float) -> None:
+    """Move the mean, of what it was a share `keep`, towards the model; counts are copied."""
+    with torch.no_grad():
+        for old, new in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - keep)
+            else:
+                old.copy_(new)
+
+
+def _check_accumulating(strategy: str, processes: int) -> None:
+    if strategy == "max":
+        raise ValueError("attacks that accumulate have each its own images, of which max cannot say which is worst: "
+                         "bring them together by avg, e-at or alternating")  # fmt: skip
+    if processes > 1:
+        raise ValueError(f"{processes} processes cannot share what attacks that accumulate have left: use one")
+
+
+def _check_numbers(epochs: int, batch: int, warmup: int, lr: float, average: float) -> None:
     for name, value, least in (("epochs", epochs, 1), ("batch", batch, 1), ("warmup", warmup, 0)):
         check_count(value, name, least)
     if not 0 < lr < inf:
         raise ValueError(f"the learning rate is {lr}, but must be positive and finite")
+    if not 0 <= average < 1:
+        raise ValueError(f"average is {average}, but must be a share of [0, 1): 0.999 averages a thousand steps")
 
 
 def _check_computing(x: Tensor, precision: str, memory_format: str) -> None:
@@ -255,7 +339,7 @@ def _check_computing(x: Tensor, precision: str, memory_format: str) -> None:
         raise ValueError(f"inputs of shape {tuple(x.shape[1:])} have no channels to put last: they must be images")
 
 
-def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, moves: Crops | Warps | None) -> None:
+def _check_examples(x: Tensor, y: Tensor, steps: int, processes: int, moves: Augmentation | None) -> None:
     if len(y.unique()) < 2:
         raise ValueError(f"the {len(y)} training examples are all of class {int(y[0])}: a classifier needs two")
     if moves:
@@ -458,26 +542,45 @@ def _put(tensors: dict[str, Tensor], model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path} holds the weights of another network: delete it to train again") from error
 
 
-def _store(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str, stand: _Stand) -> None:
+def _store(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    how: str,
+    stand: _Stand,
+    mean: nn.Module,
+    left: Left | None,
+) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if mean is not model:
+        tensors |= {f"mean.{name}": tensor for name, tensor in mean.state_dict().items()}
+    if left:
+        tensors |= {f"left.{name}": tensor for name, tensor in left.tensors().items()}
     state = optimizer.state_dict()["state"]
     tensors |= {f"optimizer.{i}.{name}": part for i, parts in state.items() for name, part in parts.items()}
     _write(path, tensors, {"how": how, **stand._asdict(), "tally": stand.tally.tolist()})
 
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str) -> _Stand:
-    """Put a checkpoint's tensors into model and optimizer; where it stands."""
+def _restore(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, how: str, mean: nn.Module, left: Left | None
+) -> _Stand:
+    """Put a checkpoint's tensors where they belong; where it stands."""
     tensors, about = _read(path)
     if about.get("how") != how:
         raise ValueError(f"{path} is the checkpoint of other training: delete it to train again")
-    own, state = {}, {}
+    parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, part = name.partition(".")
-        if owner == "model":
-            own[part] = tensor
-        else:
-            i, _, part = part.partition(".")
-            state.setdefault(int(i), {})[part] = tensor
-    _put(own, model, path)
+        parts.setdefault(owner, {})[part] = tensor
+    _put(parts["model"], model, path)
+    if mean is not model:
+        _put(parts["mean"], mean, path)
+    if left:
+        for name, tensor in left.tensors().items():
+            tensor.copy_(parts["left"][name])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts.get("optimizer", {}).items():
+        i, _, part = name.partition(".")
+        state.setdefault(int(i), {})[part] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     return _Stand(about["records"], Counter(about["sums"]), np.array(about["tally"]))

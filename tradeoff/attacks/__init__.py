@@ -1,5 +1,6 @@
 """How the adversary searches: one attack, one file, one cited paper."""
 
+from tradeoff.attacks.accumulated import Accumulated
 from tradeoff.attacks.affine import AffineAttack
 from tradeoff.attacks.apgd import APGD
 from tradeoff.attacks.ascent import ascend, worst
@@ -22,6 +23,7 @@ __all__ = [
     "MSD",
     "PGD",
     "SLIDE",
+    "Accumulated",
     "AffineAttack",
     "CoordinateBeam",
     "Draws",

@@ -38,18 +38,8 @@ class WarmStart:
     restarts: int = 1
 
     def __post_init__(self):
-        if not isinstance(self.b, PGD | SLIDE | APGD):
-            raise ValueError(f"{self.b} takes no start: give PGD, SLIDE or APGD")
-        more = {"restarts": 1, "targets": 0, "radii": (1.0,)}
-        for name, value in more.items():
-            if getattr(self.b, name, value) != value:
-                raise ValueError(f"{name} of the climb is {getattr(self.b, name)}, but from one start must be {value}")
+        check_climb(self.a, self.b)
         check_count(self.restarts, "restarts")
-        S = getattr(self.a, "S", None)
-        if not isinstance(S, Lp) or (S.p, S.eps < self.b.S.eps) != (self.b.S.p, False):
-            raise ValueError(f"the climb in {self.b.S} cannot start from {S}: give the same ball, or a larger one")
-        if self.a.box != self.b.box:
-            raise ValueError(f"the two attacks work in the boxes {self.a.box} and {self.b.box}: give them the same")
 
     @property
     def S(self) -> Lp:
@@ -70,3 +60,18 @@ class WarmStart:
 
         with attacking(model, x, y, self.S, self.box, b.loss):
             return worst(model, x, y, [search] * self.restarts, rng, **how)
+
+
+def check_climb(a: Any, b: Any) -> None:
+    """ValueError unless b is a climb that can start where a has led."""
+    if not isinstance(b, PGD | SLIDE | APGD):
+        raise ValueError(f"{b} takes no start: give PGD, SLIDE or APGD")
+    more = {"restarts": 1, "targets": 0, "radii": (1.0,)}
+    for name, value in more.items():
+        if getattr(b, name, value) != value:
+            raise ValueError(f"{name} of the climb is {getattr(b, name)}, but from one start must be {value}")
+    S = getattr(a, "S", None)
+    if not isinstance(S, Lp) or (S.p, S.eps < b.S.eps) != (b.S.p, False):
+        raise ValueError(f"the climb in {b.S} cannot start from {S}: give the same ball, or a larger one")
+    if a.box != b.box:
+        raise ValueError(f"the two attacks work in the boxes {a.box} and {b.box}: give them the same")

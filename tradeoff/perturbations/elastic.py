@@ -125,14 +125,20 @@ def _apply_numpy(x: np.ndarray, r: np.ndarray) -> np.ndarray:
 
 
 def _apply_torch(x, r):
-    """As `_apply_numpy`, in grid_sample's coordinates, which run from -1 to 1 over the pixels' outer edges."""
-    import torch
+    """As `_apply_numpy`."""
     from torch.nn.functional import grid_sample
+
+    return grid_sample(x, sources(x, r), mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def sources(x, r):
+    """Where the pixels of the torch images x come from, (batch, H, W, 2), column and row, in grid_sample's coordinates,
+    which run from -1 to 1 over the pixels' outer edges."""
+    import torch
 
     height, width = x.shape[2:]
     down, along = (torch.as_tensor(_spline(n, r.shape[2] - 3), dtype=x.dtype, device=x.device) for n in (height, width))
     dx, dy = (down @ r.to(x) @ along.T).unbind(dim=1)
     rows = torch.arange(height, dtype=x.dtype, device=x.device) - (height - 1) / 2
     columns = torch.arange(width, dtype=x.dtype, device=x.device) - (width - 1) / 2
-    source = torch.stack(((columns - dx) * (2 / width), (rows[:, None] - dy) * (2 / height)), dim=-1)
-    return grid_sample(x, source, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return torch.stack(((columns - dx) * (2 / width), (rows[:, None] - dy) * (2 / height)), dim=-1)
