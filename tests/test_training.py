@@ -408,7 +408,7 @@ def test_an_example_is_moved_anew_in_every_epoch_whatever_its_batch(augment):
 
 
 def turn(step=0, tried=(0, 0, 0), right=(0, 0, 0)):
-    return Turn(step, Draws([]), np.random.default_rng(step), np.array(tried), np.array(right))
+    return Turn(step, Draws([]), np.random.default_rng(step), np.array(tried), np.array(right), torch.empty(0))
 
 
 def picked(strategy, turns):
@@ -484,7 +484,7 @@ class Step(Push):
         return begin + self.way * self.S.eps
 
 
-def accumulating(monkeypatch, renew, epochs=40, augment="none", classes=50):
+def accumulating(monkeypatch, renew, epochs=40, augment="none"):
     """The images, and what one attack was given and found in each epoch, by example, whose label is its number."""
     monkeypatch.setattr(training, "Accumulated", Step)
     given, found = [], []
@@ -541,8 +541,7 @@ def test_attacks_that_accumulate_keep_what_is_theirs(monkeypatch):
     x = torch.full((2, 1, 1, 1), 0.25)
 
     def found(k, attack, rows):
-        left.rows = torch.tensor(rows)
-        return left(k, attack, model, x, y[:2], turn()).flatten().tolist()
+        return left(k, attack, model, x, y[:2], turn()._replace(rows=torch.tensor(rows))).flatten().tolist()
 
     assert found(0, up, [0, 1]) == [0.5, 0.5] and found(1, down, [0, 3]) == [0.75, 0.75]
     assert found(0, up, [1, 0]) == [0.75, 0.75]
@@ -795,9 +794,10 @@ torch.set_num_threads(1)
 out, logs = sys.argv[1], {}
 with joined():
     for name, (attacks, strategy) in STRATEGIES_TOGETHER.items():
-        model = network() if name == "batch norm" else smooth()
+        model = (network if name == "batch norm" else smooth)(place()[0])  # the first one's weights are all's
         checkpoint = experiments.Path(f"{out}/{name}.checkpoint")
-        logs[name] = fit(model, toy(), attacks, strategy, epochs=2, lr=1e-3, seed=0, batch=13, checkpoint=checkpoint)
+        how = {"epochs": 2, "lr": 1e-3, "seed": 0, "batch": 13, "average": 0.5, "checkpoint": checkpoint}
+        logs[name] = fit(model, toy(), attacks, strategy, **how)
         save_weights(experiments.Path(f"{out}/{name}.{place()[0]}"), model, {})
     if place()[0] == 0:
         experiments.write_json(f"{out}/logs", logs)

@@ -92,7 +92,14 @@ class Deformations:
 
     def apply(self, x: Tensor, r: np.ndarray) -> Tensor:
         """The images x (batch, C, H, W) moved as `draw` says, shape, dtype and device of x; ValueError unless they are
-        that, and large enough."""
+        that, and large enough.
+
+        >>> bar, r = torch.zeros(1, 1, 7, 7), np.zeros((1, 57), np.float32)
+        >>> bar[..., 3] = 1.0
+        >>> r[0, :2] = 1, -1  # plain, one pixel to the left
+        >>> Deformations().apply(bar, r)[0, 0, 0]
+        tensor([0., 0., 1., 0., 0., 0., 0.])
+        """
         self.S.check_input(x)
         shifted = crop(x, np.concatenate([PAD - r[:, [2, 1]], np.zeros((len(r), 1))], axis=1).astype(np.int64))
         move = torch.as_tensor(r, device=x.device).to(x)

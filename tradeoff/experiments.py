@@ -265,14 +265,14 @@ def _accumulated(S: Lp, climb: Any, first: Any = None) -> Accumulated:
 # What adds up over epochs costs a third of that. A little of white that is not seen either makes l2 pay for dimming all
 # of a stroke. A larger network, on digits that are deformed, from the beginning.
 _CLOSER: dict[str, Any] = {"steps": 5, "loss": "ce", "early_stop": False}
-_linf = StraightThrough(PGD(LINF, step=0.045, **_CLOSER))
+_STRAIGHT = StraightThrough(PGD(LINF, step=0.045, **_CLOSER))
 EXPERIMENTS["mnist-accumulated"] = replace(
     _BLACK,
     model="dead_zone_30_90_deeper_cnn",
     suite="flips-30-90",
     watch="flips-20-30-90",
     attacks=(
-        _accumulated(LINF, _linf, replace(_linf, attack=replace(_linf.attack, steps=10))),
+        _accumulated(LINF, _STRAIGHT, replace(_STRAIGHT, attack=replace(_STRAIGHT.attack, steps=10))),
         _accumulated(L1(12), SLIDE(L1(12), step=6, quantile=(95, 99.5), **_CLOSER)),
         _accumulated(L2(2.25), PGD(L2(2.25), step=0.3375, **_CLOSER)),
     ),

@@ -42,7 +42,8 @@ class Turn(NamedTuple):
     rng: np.random.Generator  # for what is drawn once for the batch
     tried: np.ndarray  # (attacks,): the examples trained on so far that each attack has made
     right: np.ndarray  # (attacks,): those of them that were classified correctly
-    left: "Left | None" = None  # what attacks that accumulate have left of the examples
+    rows: Tensor  # (batch,): which images of the data set these are
+    left: "Left | None" = None  # what attacks that accumulate have left of them
 
 
 class Points(NamedTuple):
@@ -59,7 +60,6 @@ class Left:
     """
 
     def __init__(self, x: Tensor, attacks: Sequence):
-        self.rows = torch.empty(0, dtype=torch.int64, device="cpu")  # of the batch under way
         shape = (len(attacks), *x.shape)
         self.images, self.points = (torch.zeros(shape, dtype=torch.float16, device="cpu") for _ in range(2))
         self.met = torch.zeros(len(attacks), len(x), dtype=torch.bool, device="cpu")
@@ -71,18 +71,18 @@ class Left:
     def __call__(self, k: int, attack: Accumulated, model: nn.Module, x: Tensor, y: Tensor, turn: Turn) -> Tensor:
         """The points that the k-th attack comes to. Anew, with the images x as they are moved now, in a share of the
         batches and where it has met less than half of one; otherwise from where it left those that it has met."""
-        met = self.met[k, self.rows]
+        met = self.met[k, turn.rows]
         if turn.rng.random() < attack.renew or met.float().mean() < 0.5:
             images, found = x, attack(model, x, y, turn.draws)
         else:
             images, begin = x.clone(), x.clone()
             known = met.nonzero()[:, 0]
-            images[known.to(x.device)] = self.images[k, self.rows[known]].to(x)
-            begin[known.to(x.device)] = self.points[k, self.rows[known]].to(x)
+            images[known.to(x.device)] = self.images[k, turn.rows[known]].to(x)
+            begin[known.to(x.device)] = self.points[k, turn.rows[known]].to(x)
             found = attack.further(model, images, y, turn.draws, begin)
         for kept, now in ((self.images, images), (self.points, found)):
-            kept[k, self.rows] = now.to(kept)
-        self.met[k, self.rows] = True
+            kept[k, turn.rows] = now.to(kept)
+        self.met[k, turn.rows] = True
         return found
 
 
@@ -239,7 +239,8 @@ def fit(
     stand = _Stand([], Counter(), np.zeros((2, 1 + len(attacks)), dtype=np.int64))
     if checkpoint and checkpoint.exists():
         stand = _restore(checkpoint, model, descending, how, mean, left)
-    take_first(model.state_dict().values())
+    for one in (model, mean):
+        take_first(one.state_dict().values())
     records, sums, tally = stand
     saved, start = time.monotonic(), len(records) * steps + sums["steps"]
     bar = progress_bar(epochs * len(x), label if me == 0 else None, done=start * len(x) // steps)
@@ -270,9 +271,8 @@ def fit(
             if now:
                 rng = _rng(seed, epoch, step)
                 keys = rng.integers(0, 2**64, count, dtype=np.uint64)
-                turn = Turn(i, Draws(np.array_split(keys, processes)[me]), rng, tally[0, 1:], tally[1, 1:], left)
-                if left:
-                    left.rows = rows
+                own = Draws(np.array_split(keys, processes)[me])
+                turn = Turn(i, own, rng, tally[0, 1:], tally[1, 1:], rows, left)
             try:
                 with count_passes(network) as passes:
                     loss, added = _step(network, descending, inputs, labels, now, examples, turn, count)
