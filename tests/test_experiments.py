@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tradeoff.attacks.suites import FIXED
 from tradeoff.engines import missing
 from tradeoff.evaluation import Outcomes
 from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, jobs_of, train, with_starts
-from tradeoff.models import MODELS, build
+from tradeoff.models import MODELS, Ensemble, build
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, Linf
 from tradeoff.training import STRATEGIES, fit
@@ -68,6 +69,7 @@ BEYOND = {
     "mnist-black-zone-moved": ("l1:14", "l2:2.5"),
     "mnist-black-zone-longer": ("l1:14", "l2:2.5"),
     "mnist-accumulated": ("l1:12", "l2:2.25"),
+    "mnist-distilled": ("l1:12", "l2:2.25"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }
@@ -81,6 +83,7 @@ def test_declarations_name_what_exists(name):
         lookup(table, getattr(experiment, key), key)
     assert experiment.watch is None or experiment.watch in FIXED
     assert experiment.start is None or EXPERIMENTS[experiment.start].model == experiment.model
+    assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
     assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
     assert experiment.warmup < experiment.epochs
     assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
@@ -372,6 +375,23 @@ def test_fine_tuning_begins_with_the_weights_of_another(tiny, tmp_path, monkeypa
     monkeypatch.setitem(experiments.EXPERIMENTS, "lost", replace(fine, start="tinny"))
     with pytest.raises(ValueError, match="unknown experiment 'tinny', did you mean 'tiny'"):
         train(experiments.EXPERIMENTS["lost"])
+
+
+def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monkeypatch):
+    """Also where one of them is the start; each is made once, and the loss is that of a fit with them by hand."""
+    taught = replace(TINY, start="tiny", teachers=("tiny", "other"), epochs=1, warmup=0, seed=3)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "taught", taught)
+    jobs = experiments.jobs_of("taught", tmp_path)
+    assert jobs[0].needs == ("train tiny", "train other")
+    assert [job.title for job in with_starts(jobs)][:3] == ["train tiny", "train other", "train taught"]
+    made = train(taught, tmp_path / "taught")
+    assert tiny == ["fit"] * 3 and names(tmp_path / "other") == TRAINED
+    begun, other = (train(experiments.EXPERIMENTS[name], tmp_path / name) for name in ("tiny", "other"))
+    wise = Ensemble([deepcopy(begun), other], [(0, 0), (1, 1), (-1, -1)])
+    fit(begun, data.load("digits").first(60), TINY.attacks, "max", epochs=1, lr=TINY.lr, seed=3, batch=20, warmup=0,
+        teacher=wise)  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(made.parameters(), begun.parameters(), strict=True))
+    assert repr(taught).endswith("start='tiny', teachers=('tiny', 'other'))") and "teachers" not in repr(TINY)
 
 
 @pytest.mark.parametrize("name", ["mnist-mix-rt", "mnist-mix-l1", "mnist-bc", "mnist-blur", "mnist-elastic"])

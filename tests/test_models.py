@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, batch_norm, conv2d, linear
 
 from tradeoff.data import Images
-from tradeoff.models import MODELS, build
+from tradeoff.models import MODELS, Ensemble, build, seen
 from tradeoff.training import fit
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -59,6 +59,31 @@ def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
     optimizer.step()
     assert len(moved) == 2 and all(weight.abs().max() > 0 for weight in moved.values())
     assert not torch.equal(deep(x), deeper(x))
+
+
+def test_an_ensemble_is_the_geometric_mean_over_members_and_views():
+    """Up to a factor; views are rolls of images with nothing at the edge, and lose what is there; slopes are means of
+    all views' slopes, moved back."""
+    x = torch.zeros(2, 1, 28, 28)
+    x[..., 3:-3, 3:-3] = torch.rand(2, 1, 22, 22, generator=torch.Generator().manual_seed(0))
+    members = [build("dead_zone_cnn", seed).eval() for seed in (0, 1)]
+    shifts = [(0, 0), (2, -1), (-3, 0)]
+    ensemble = Ensemble(members, shifts)
+    views = [x.roll(shift, (2, 3)) for shift in shifts]
+    each = torch.stack([member(view).softmax(dim=1) for member in members for view in views])
+    mean = each.double().prod(dim=0) ** (1 / 6)
+    torch.testing.assert_close(
+        ensemble(x).softmax(dim=1).double(), mean / mean.sum(dim=1, keepdim=True), rtol=1e-5, atol=1e-7
+    )
+    assert sum(p.numel() for p in ensemble.parameters()) == 2 * sum(p.numel() for p in members[0].parameters())
+    assert seen(ensemble) == (0.3, 0.7)
+    edge = torch.zeros(1, 1, 28, 28)
+    edge[..., 0, :] = edge[..., -1] = 1
+    gone = Ensemble(members, [(-1, 1)])(edge)
+    torch.testing.assert_close(gone, Ensemble(members)(torch.zeros_like(edge)))
+    for nothing in (([], [(0, 0)]), (members, [])):
+        with pytest.raises(ValueError, match="have no mean: give one of each or more"):
+            Ensemble(*nothing)
 
 
 @pytest.mark.parametrize("name", TAKES)

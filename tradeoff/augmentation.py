@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, pad
+from torch.nn.functional import grid_sample, max_pool2d, pad
 
 from tradeoff.perturbations import Elastic
 from tradeoff.perturbations.elastic import sources
@@ -70,8 +70,10 @@ class Deformations:
     along each axis; a share `plain` of them only shifted.
 
     Sizes are those of the largest moves, drawn uniformly: `angle` in degrees, `stretch` the logarithm of a factor along
-    each axis, `slant` that of a shear. Pixels are interpolated bicubically, and gain contrast, so that as many as ever
-    are white: a stroke that turned grey would be another problem for what attacks pixels.
+    each axis, `slant` that of a shear, `thickness` the share of its way that every pixel goes to the lightest of its
+    3×3 neighbourhood or to the darkest, which makes strokes thicker or thinner. Pixels are interpolated bicubically,
+    and gain contrast, so that as many as ever are white: a stroke that turned grey would be another problem for what
+    attacks pixels.
     """
 
     S: Elastic = Elastic(1, 2)
@@ -79,22 +81,24 @@ class Deformations:
     stretch: float = 0.06
     slant: float = 0.1
     plain: float = 0.3
+    thickness: float = 0.0
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """A move for each of n images: whether it is plain, the shift in pixels, the angle in radians, two stretches,
-        the slant, and the deformation; float32 (n, 7 + its entries)."""
+        the slant, the deformation, and the thickness; float32 (n, 8 + the deformation's entries)."""
         most = (np.radians(self.angle), self.stretch, self.stretch, self.slant)
         plain = rng.random((n, 1)) < self.plain
         shift = rng.integers(-1, 2, (n, 2))
         affine = rng.uniform(-1, 1, (n, 4)) * most
         smooth = self.S.sample(np.empty((n, 1)), rng).reshape(n, -1)
-        return np.concatenate([plain, shift, affine, smooth], axis=1).astype(np.float32)
+        thickness = rng.uniform(-1, 1, (n, 1)) * self.thickness
+        return np.concatenate([plain, shift, affine, smooth, thickness], axis=1).astype(np.float32)
 
     def apply(self, x: Tensor, r: np.ndarray) -> Tensor:
         """The images x (batch, C, H, W) moved as `draw` says, shape, dtype and device of x; ValueError unless they are
         that, and large enough.
 
-        >>> bar, r = torch.zeros(1, 1, 7, 7), np.zeros((1, 57), np.float32)
+        >>> bar, r = torch.zeros(1, 1, 7, 7), np.zeros((1, 58), np.float32)
         >>> bar[..., 3] = 1.0
         >>> r[0, :2] = 1, -1  # plain, one pixel to the left
         >>> Deformations().apply(bar, r)[0, 0, 0]
@@ -107,9 +111,15 @@ class Deformations:
         cos, sin = angle.cos(), angle.sin()
         matrix = torch.stack([along.exp() * cos, slant - along.exp() * sin, down.exp() * sin, down.exp() * cos], dim=1)
         cells = self.S.cells + 3
-        source = sources(x, move[:, 7:].reshape(-1, 2, cells, cells)) @ matrix.reshape(-1, 1, 2, 2).mT
+        source = sources(x, move[:, 7:-1].reshape(-1, 2, cells, cells)) @ matrix.reshape(-1, 1, 2, 2).mT
         moved = grid_sample(shifted, source, mode="bicubic", padding_mode="zeros", align_corners=False)
-        return torch.where(move[:, 0, None, None, None] > 0, shifted, moved.mul_(1.13).sub_(0.03).clamp_(0, 1))
+        moved = moved.mul_(1.13).sub_(0.03).clamp_(0, 1)
+        if self.thickness:
+            thicker = move[:, -1, None, None, None]
+            dark = thicker < 0
+            around = max_pool2d(torch.where(dark, -moved, moved), 3, stride=1, padding=1)
+            moved = moved.lerp(torch.where(dark, -around, around), thicker.abs())
+        return torch.where(move[:, 0, None, None, None] > 0, shifted, moved)
 
 
 # Of photographs, and of digits, which flips would make others. Two pixels at the control points are one at the others.
@@ -119,6 +129,7 @@ AUGMENTATIONS: Mapping[str, Augmentation | None] = {
     "shifts": Crops(1, False),
     "warps": Warps(Elastic(2, 3)),
     "deformations": Deformations(),
+    "strokes": Deformations(angle=10, stretch=0.08, plain=0.2, thickness=0.3),
 }
 
 

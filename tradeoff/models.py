@@ -255,6 +255,34 @@ class _Refine(nn.Module):
         return x + self.conv2(self.conv1(x).relu())
 
 
+class Ensemble(nn.Module):
+    """The mean of the log-probabilities that several networks give an image and, of each pair of `shifts`, the image
+    moved that many pixels down and to the right; beyond the edge is black. (The geometric mean of their probabilities.)
+
+    >>> one = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    >>> dot = torch.eye(9)[:1].reshape(1, 1, 3, 3)
+    >>> moved = torch.eye(9)[4:5].reshape(1, 1, 3, 3)
+    >>> both = (one(dot).log_softmax(dim=1) + one(moved).log_softmax(dim=1)) / 2
+    >>> torch.allclose(Ensemble([one], [(0, 0), (1, 1)])(dot), both)
+    True
+    """
+
+    def __init__(self, members: Sequence[nn.Module], shifts: Sequence[tuple[int, int]] = ((0, 0),)):
+        super().__init__()
+        if not (members and shifts):
+            raise ValueError(f"{len(members)} members of {len(shifts)} shifts have no mean: give one of each or more")
+        self.members, self.shifts = nn.ModuleList(members), tuple(shifts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = [_shifted(x, *shift) for shift in self.shifts]
+        logs = [member(view).log_softmax(dim=1) for member in self.members for view in views]
+        return torch.stack(logs).mean(dim=0)
+
+
+def _shifted(x: Tensor, down: int, right: int) -> Tensor:
+    return nn.functional.pad(x, (right, -right, down, -down)) if (down, right) != (0, 0) else x
+
+
 def behind(
     body: Callable[[], nn.Module], low: float, high: float | None = None, learned: bool = False
 ) -> Callable[[], nn.Module]:

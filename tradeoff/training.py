@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from tradeoff.attacks.accumulated import Accumulated
 from tradeoff.attacks.ascent import evaluating, look
@@ -170,6 +170,7 @@ def fit(
     optimizer: str = "adam",
     augment: str = "none",
     average: float = 0.0,
+    teacher: nn.Module | None = None,
 ) -> list[dict]:
     """Train `model` in place, on `device`, and return the log: a record per epoch.
 
@@ -179,11 +180,17 @@ def fit(
     an `average` the network is, in the end and where it is watched, the mean of the weights after all steps, each
     counting `average` times as much as the next (Izmailov et al. 2018; Gowal et al. 2020).
 
+    With a `teacher`, a network for the same images and classes, half of the loss is 4 KL(p_teacher ‖ p_model) on the
+    examples trained on, both at temperature 2 (Hinton et al. 2015; with an adversarially trained teacher it holds off
+    robust overfitting: Chen et al. 2021). It is moved to `device`, otherwise stays as it is, and its passes are not
+    counted.
+
     With `augment` "crops" the images are shifted by up to 4 pixels and flipped at random, with "shifts" shifted by up
     to 1 pixel, with "warps" deformed smoothly by about as much, with "deformations" also turned, stretched and slanted
-    a little; anew in every epoch, before they are attacked, but attacks that accumulate (`Accumulated`) go on with the
-    image that they have. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of
-    it after the last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start).
+    a little, with "strokes" also thicker or thinner; anew in every epoch, before they are attacked, but attacks that
+    accumulate (`Accumulated`) go on with the image that they have. The sets grow evenly over `warmup` epochs, from a
+    third of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with
+    warmup=0 they are whole from the start).
     `watch` is a small evaluation, attacks by name and images, made after every epoch with the same draws each time.
     `label` names the progress bar (none without).
 
@@ -203,7 +210,7 @@ def fit(
     bit for bit on one machine and number of threads, as training that never stopped. The records are kept in the file
     `log` too, a line of JSON each, from the end of their epoch on.
 
-    A record has the epoch; loss (mean cross-entropy of the examples trained on) and accuracy (on them); forward and
+    A record has the epoch; loss (mean over the examples trained on) and accuracy (on them); forward and
     backward (passes, in examples); chosen (the share of these examples that is each attack's: "max" leaves some
     unperturbed); so_far (since training began: steps, forward, backward, and chosen as a number of examples); seconds,
     and how many of them went into loading_seconds; with `watch`, clean, each set's and union accuracy, and
@@ -232,6 +239,9 @@ def fit(
                + (computing if computing != PLAIN else ())
                + ((optimizer, augment) if (optimizer, augment) != ("adam", "none") else ())
                + ((average,) if average else ()))  # fmt: skip
+    if teacher is not None:
+        _check_teacher(teacher.to(device), model, x, y)
+        how += _checksum(teacher.state_dict(), "")
     left = Left(x, attacks) if any(isinstance(attack, Accumulated) for attack in attacks) else None
     if left:
         _check_accumulating(strategy, processes)
@@ -244,7 +254,7 @@ def fit(
     records, sums, tally = stand
     saved, start = time.monotonic(), len(records) * steps + sums["steps"]
     bar = progress_bar(epochs * len(x), label if me == 0 else None, done=start * len(x) // steps)
-    with bar, _computing(model, *computing) as network:
+    with bar, _computing(model, *computing) as network, _teaching(teacher, *computing) as wiser:
         network.train()
         for i in range(start, epochs * steps):
             epoch, step = divmod(i, steps)
@@ -275,7 +285,7 @@ def fit(
                 turn = Turn(i, own, rng, tally[0, 1:], tally[1, 1:], rows, left)
             try:
                 with count_passes(network) as passes:
-                    loss, added = _step(network, descending, inputs, labels, now, examples, turn, count)
+                    loss, added = _step(network, descending, inputs, labels, now, examples, turn, count, wiser)
                 if pause:
                     _check_finite(model)
             except ValueError as error:
@@ -321,6 +331,15 @@ def _check_accumulating(strategy: str, processes: int) -> None:
                          "bring them together by avg, e-at or alternating")  # fmt: skip
     if processes > 1:
         raise ValueError(f"{processes} processes cannot share what attacks that accumulate have left: use one")
+
+
+def _check_teacher(teacher: nn.Module, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    check_task(teacher, (), x, y)
+    few = x[:1].to(next(model.parameters()).device)
+    with evaluating(teacher), evaluating(model), torch.no_grad():
+        theirs, ours = teacher(few).shape[1], model(few).shape[1]
+    if theirs != ours:
+        raise ValueError(f"the teacher knows {theirs} classes, but the model {ours}: they must be the same")
 
 
 def _check_numbers(epochs: int, batch: int, warmup: int, lr: float, average: float) -> None:
@@ -378,6 +397,7 @@ def _step(
     examples: Callable,
     turn: Turn | None,
     batch: int,
+    teacher: nn.Module | None,
 ) -> tuple[float, np.ndarray]:
     """Train on this process's share of a batch: the loss on all of it, and what it adds to the tally."""
     parts = [Points(x, torch.full_like(y, -1))]
@@ -388,7 +408,10 @@ def _step(
         logits = network(torch.cat([part.x for part in parts])).split(len(x))
     else:
         logits = [network(part.x) for part in parts]  # the same up to rounding, in less memory
-    loss = sum(cross_entropy(z, y) for z in logits) / len(parts) * (len(y) / batch)
+    losses = [cross_entropy(z, y) for z in logits]
+    if teacher is not None:
+        losses = [(a + _divergence(z, teacher, part.x)) / 2 for a, z, part in zip(losses, logits, parts, strict=True)]
+    loss = sum(losses) / len(parts) * (len(y) / batch)
     right = (torch.stack(logits).argmax(dim=2) == y).cpu().numpy()
     whose = torch.stack([part.attack for part in parts]).cpu().numpy()
     count = [np.bincount(some + 1, minlength=1 + len(attacks)) for some in (whose.flatten(), whose[right])]
@@ -401,6 +424,16 @@ def _step(
     optimizer.step()
     take_first(network.buffers())  # batch norm's, whose shares differed
     return float(value), np.array(count, dtype=np.int64).reshape(2, -1)
+
+
+TEMPERATURE = 2.0
+
+
+def _divergence(logits: Tensor, teacher: nn.Module, x: Tensor) -> Tensor:
+    """TEMPERATURE² KL(p_teacher ‖ p), both at TEMPERATURE, so that its gradient is as large as cross-entropy's."""
+    with torch.no_grad():
+        taught = (teacher(x) / TEMPERATURE).softmax(dim=1)
+    return TEMPERATURE**2 * kl_div((logits / TEMPERATURE).log_softmax(dim=1), taught, reduction="batchmean")
 
 
 def _check_finite(model: nn.Module) -> None:
@@ -450,6 +483,16 @@ def _computing(model: nn.Module, precision: str, compile: bool, memory_format: s
         yield _Network(model, precision, compile, memory_format)
     finally:
         lay_out(model, "contiguous")
+
+
+@contextmanager
+def _teaching(teacher: nn.Module | None, *computing) -> Iterator[nn.Module | None]:
+    """The teacher, if there is one, computing as the model does, in eval mode, for the block."""
+    if teacher is None:
+        yield None
+        return
+    with evaluating(teacher), _computing(teacher, *computing) as network:
+        yield network
 
 
 # ---- records
