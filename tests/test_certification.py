@@ -16,7 +16,7 @@ from tradeoff.attacks import PGD, SLIDE, Flips
 from tradeoff.attacks.flips import flipped
 from tradeoff.certification import certify, reach
 from tradeoff.data import load
-from tradeoff.models import DeadZone, small_cnn
+from tradeoff.models import DeadZone, Refine, small_cnn
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Union
 
 NETWORKS = {  # on images of one channel and 10 × 10 pixels, 3 classes
@@ -223,6 +223,29 @@ def test_windows_give_the_bounds_of_the_whole_map(name, S, monkeypatch):
     for a, b in zip(found, certification._bounds(layers, inputs), strict=True):
         torch.testing.assert_close(a.low, b.low, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(a.high, b.high, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("S", BALLS[:3], ids=str)
+def test_a_block_that_adds_to_its_input_is_bounded_as_a_chain(S):
+    """Which computes the same, with no bend where the input has one sign: behind a ReLU an idle block costs nothing."""
+    strides, x = NETWORKS["strides"]()[:4], images(12)
+    tail = [nn.Flatten(), nn.Linear(24, 3)]
+    model = network(lambda: [*strides, Refine(6), nn.Conv2d(6, 6, 1), Refine(6), *tail])
+    y = own_labels(model, x)
+    T = S.scaled(2)
+    idle = certify(model, x, y, T), certify(nn.Sequential(*model[:4], model[5], *tail), x, y, T)
+    np.testing.assert_array_equal(*idle)
+    assert idle[0].any() and not idle[0].all()
+    for block in (model[4], model[6]):
+        nn.init.normal_(block.conv2.weight, std=0.1)
+        h = torch.randn(2, 6, 5, 5)
+        torch.testing.assert_close(nn.Sequential(*certification._chain(block))(h), block(h), rtol=1e-5, atol=1e-5)
+    layers, given = taken_apart(model, x, S, (0.0, 1.0))
+    out = certification._bounds(layers, given)[-1]
+    for i in range(len(x)):
+        with torch.no_grad():
+            logits = deepcopy(model).double()(around(x[i], S, 200, i))
+        assert (logits >= out.low[i] - 1e-12).all() and (logits <= out.high[i] + 1e-12).all()
 
 
 def test_lines_are_tighter_than_intervals(monkeypatch):

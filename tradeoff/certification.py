@@ -22,7 +22,7 @@ from torch.nn.functional import fold, one_hot, unfold
 
 from tradeoff.attacks.ascent import Box, check_batch, check_fits, check_logits, evaluating, look
 from tradeoff.checks import check_box, check_count
-from tradeoff.models import DeadZone
+from tradeoff.models import DeadZone, Refine
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE
 
@@ -31,7 +31,7 @@ BLOCK = 2**21  # numbers in a block of linear forms: 16 MB
 DOUBLE = torch.finfo(torch.float64).eps / 2  # the unit roundoff of the bounds
 
 SUPPORTED = ("nn.Sequential of Linear, Conv1d, Conv2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Flatten, Unflatten, ReLU, "
-             "MaxPool2d (no padding), Dropout and Identity, behind a DeadZone or not")  # fmt: skip
+             "MaxPool2d (no padding), Dropout, Identity and Refine, behind a DeadZone or not")  # fmt: skip
 
 
 def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0), chunk: int = 25) -> np.ndarray:
@@ -405,8 +405,25 @@ def _flat(model: nn.Module) -> Iterator[nn.Module]:
     if type(model) is nn.Sequential:
         for module in model:
             yield from _flat(module)
+    elif type(model) is Refine:
+        yield from _chain(model)
     else:
         yield model
+
+
+def _chain(block: Refine) -> list[nn.Module]:
+    """x + conv2(ReLU(conv1(x))) as layers one behind the other: ReLU(x) and ReLU(-x) take x past the middle."""
+    w = block.conv1.weight
+    width = len(w)
+    same = nn.init.dirac_(torch.empty_like(w))
+    first, last = nn.Conv2d(width, 3 * width, 3, padding=1), nn.Conv2d(3 * width, width, 3, padding=1)
+    none = torch.zeros_like(w[:, 0, 0, 0])
+    for conv, weight, bias in (
+        (first, torch.cat([w, same, -same]), torch.cat([block.conv1.bias, none, none])),
+        (last, torch.cat([block.conv2.weight, same, -same], dim=1), block.conv2.bias),
+    ):
+        conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return [first, nn.ReLU(), last]
 
 
 def _layer(module, unit: float) -> list[Layer]:

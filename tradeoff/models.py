@@ -235,12 +235,12 @@ def deeper_cnn() -> nn.Module:
     985386
     """
     layers = list(deep_cnn().children())
-    layers[10:10] = [_Refine(64)]
-    layers[6:6] = [_Refine(32)]
+    layers[10:10] = [Refine(64)]
+    layers[6:6] = [Refine(32)]
     return nn.Sequential(*layers)
 
 
-class _Refine(nn.Module):
+class Refine(nn.Module):
     """x + conv 3×3(ReLU(conv 3×3(x))), of which the second begins at zero: without batch norm, whose means of clean
     and of attacked images would be one."""
 
@@ -256,14 +256,13 @@ class _Refine(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """The mean of the log-probabilities that several networks give an image and, of each pair of `shifts`, the image
-    moved that many pixels down and to the right; beyond the edge is black. (The geometric mean of their probabilities.)
+    """The mean of the logits that several networks give an image and, of each pair of `shifts`, the image moved that
+    many pixels down and to the right; beyond the edge is black. Its probabilities are theirs' geometric mean, rescaled.
 
     >>> one = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
     >>> dot = torch.eye(9)[:1].reshape(1, 1, 3, 3)
     >>> moved = torch.eye(9)[4:5].reshape(1, 1, 3, 3)
-    >>> both = (one(dot).log_softmax(dim=1) + one(moved).log_softmax(dim=1)) / 2
-    >>> torch.allclose(Ensemble([one], [(0, 0), (1, 1)])(dot), both)
+    >>> torch.allclose(Ensemble([one], [(0, 0), (1, 1)])(dot), (one(dot) + one(moved)) / 2)
     True
     """
 
@@ -275,8 +274,7 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         views = [_shifted(x, *shift) for shift in self.shifts]
-        logs = [member(view).log_softmax(dim=1) for member in self.members for view in views]
-        return torch.stack(logs).mean(dim=0)
+        return torch.stack([member(view) for member in self.members for view in views]).mean(dim=0)
 
 
 def _shifted(x: Tensor, down: int, right: int) -> Tensor:
