@@ -17,7 +17,7 @@ import pytest
 import torch
 from interruption import interrupt
 
-from tradeoff import attacks, data, experiments, perturbations, training
+from tradeoff import attacks, data, experiments, perturbations, records, training
 from tradeoff.attacks import PGD, SLIDE, Accumulated, AffineAttack, Flips, Softened, StraightThrough, WarmStart
 from tradeoff.attacks.suites import FIXED
 from tradeoff.engines import missing
@@ -70,6 +70,7 @@ BEYOND = {
     "mnist-black-zone-longer": ("l1:14", "l2:2.5"),
     "mnist-accumulated": ("l1:12", "l2:2.25"),
     "mnist-distilled": ("l1:12", "l2:2.25"),
+    "mnist-pair": ("l1:12", "l2:2.25"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }
@@ -82,7 +83,11 @@ def test_declarations_name_what_exists(name):
     for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (FIXED, "suite")):
         lookup(table, getattr(experiment, key), key)
     assert experiment.watch is None or experiment.watch in FIXED
-    assert experiment.start is None or EXPERIMENTS[experiment.start].model == experiment.model
+    model = build(experiment.model, 0)
+    members = list(model.members) if isinstance(model, Ensemble) else [model]
+    assert not experiment.start or len(members) == len(experiment.starts)
+    for member, start in zip(members, experiment.starts, strict=False):
+        member.load_state_dict(build(EXPERIMENTS[start].model, 0).state_dict())
     assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
     assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
     assert experiment.warmup < experiment.epochs
@@ -392,6 +397,25 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
         teacher=wise)  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), begun.parameters(), strict=True))
     assert repr(taught).endswith("start='tiny', teachers=('tiny', 'other'))") and "teachers" not in repr(TINY)
+
+
+def test_an_ensemble_begins_as_its_members_and_may_be_kept_in_half_the_memory(tiny, tmp_path, monkeypatch):
+    """What is kept is what is evaluated: the weights rounded, half as many bytes."""
+    monkeypatch.setitem(MODELS, "both", lambda: Ensemble([build(TINY.model, 0) for _ in range(2)]))
+    both = replace(TINY, model="both", start=("tiny", "other"), epochs=1, lr=1e-30, warmup=0, kept="float16")
+    monkeypatch.setitem(experiments.EXPERIMENTS, "both", both)
+    assert [job.title for job in with_starts(jobs_of("both", tmp_path))][:2] == ["train tiny", "train other"]
+    made = train(both, tmp_path / "both")
+    begun = [train(experiments.EXPERIMENTS[name], tmp_path / name) for name in ("tiny", "other")]
+    for member, whole in zip(made.members, begun, strict=True):
+        for a, b in zip(member.parameters(), whole.parameters(), strict=True):
+            assert a.dtype == torch.float32 and torch.equal(a, b.half().float()) and not torch.equal(a, b)
+    sizes = [(tmp_path / name / "weights.safetensors").stat().st_size for name in ("both", "tiny")]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+    found = Results(tmp_path, progress=False)("both")
+    assert found.outcomes.accuracy() == (made(torch.tensor(found.images.x)).argmax(1).numpy() == found.images.y).mean()
+    before = TINY.epochs + experiments.EXPERIMENTS["other"].epochs
+    assert len(records.read("both", tmp_path).history) == before + 1
 
 
 @pytest.mark.parametrize("name", ["mnist-mix-rt", "mnist-mix-l1", "mnist-bc", "mnist-blur", "mnist-elastic"])

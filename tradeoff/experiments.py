@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from tradeoff.attacks import (
@@ -50,7 +51,9 @@ LINF, ONE, TWO, RT = Linf(0.3), L1(10), L2(2), RotationTranslation(3, 30)  # the
 # Of CIFAR-10, what two cores can do.
 _LIGHT: dict[str, Any] = {"model": "small_resnet", "epochs": 6, "batch": 100, "memory_format": "channels_last"}
 # Fields that runs of before do not have.
-_LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "average", "start", "teachers")
+_LATER = ("precision", "compile", "memory_format", "optimizer", "augment", "average", "start", "teachers", "kept")
+
+_KEPT = {"float32": torch.float32, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,10 @@ class Experiment:
     `tradeoff.training`); `suite` names the attacks of the evaluation, on the first `test` test examples, and `watch`
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
     `batch`, `warmup` and what follows `watched` are those of `tradeoff.training.fit`; their defaults suit the embedded
-    digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing; others
-    with weights drawn from the seed. `teachers` are other experiments, trained where they are missing, whose mean over
-    three views of an image is the `teacher` of `fit`.
+    digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing (of an
+    `Ensemble`, with those of as many, one for each member); others with weights drawn from the seed. `teachers` are
+    other experiments, trained where they are missing, whose mean over three views of an image is the `teacher` of
+    `fit`. Weights are `kept`, and evaluated, as "float32" or, in half the memory, rounded to "float16".
 
     >>> EXPERIMENTS["digits-linf"].combine, Experiment("digits", epochs=2, seed=1).model
     ('avg', 'small_cnn')
@@ -89,13 +93,19 @@ class Experiment:
     optimizer: str = "adam"
     augment: str = "none"
     average: float = 0.0
-    start: str | None = None
+    start: str | tuple[str, ...] | None = None
     teachers: tuple[str, ...] = ()
+    kept: str = "float32"
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Of whose weights its own begin."""
+        return (self.start,) if isinstance(self.start, str) else self.start or ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The experiments that are trained before it."""
-        return tuple(dict.fromkeys((*((self.start,) if self.start else ()), *self.teachers)))
+        return tuple(dict.fromkeys((*self.starts, *self.teachers)))
 
     def __repr__(self) -> str:
         # The last of them only where they say something: so the runs of before they were there can still be read.
@@ -300,6 +310,16 @@ EXPERIMENTS["mnist-distilled"] = replace(
     warmup=0,
     augment="strokes",
 )
+# Two of them, of two seeds, as one network, trained on attacks on both at once.
+EXPERIMENTS["mnist-pair"] = replace(
+    EXPERIMENTS["mnist-distilled"],
+    model="dead_zone_30_90_pair",
+    start=("mnist-distilled", "mnist-distilled-s1"),
+    teachers=("mnist-distilled", "mnist-distilled-s1"),
+    lr=2e-4,
+    epochs=3,
+    kept="float16",
+)
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
     *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
@@ -308,6 +328,10 @@ EXPERIMENTS |= {f"mnist-{name}-s{seed}": replace(EXPERIMENTS[f"mnist-{name}"], s
                 for name in ("dead-zone", "black-zone", "accumulated") for seed in (1, 2)}  # fmt: skip
 EXPERIMENTS |= {f"mnist-black-zone-14-s{seed}": replace(EXPERIMENTS["mnist-black-zone-14"], seed=seed,
                                                         start=f"mnist-black-zone-s{seed}")
+                for seed in (1, 2)}  # fmt: skip
+EXPERIMENTS |= {f"mnist-distilled-s{seed}": replace(EXPERIMENTS["mnist-distilled"], seed=seed,
+                                                    start=f"mnist-accumulated-s{seed}",
+                                                    teachers=(f"mnist-accumulated-s{seed}", "mnist-black-zone-14"))
                 for seed in (1, 2)}  # fmt: skip
 
 
@@ -421,7 +445,8 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
                 log, source = _fit(experiment, model, device, folder, label)
                 seconds = sum(record["seconds"] for record in log)  # those before an interruption too
                 about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
-                save_weights(weights, model, about | {"experiment": repr(experiment)})
+                save_weights(weights, model.to(_KEPT[experiment.kept]), about | {"experiment": repr(experiment)})
+                model.float()
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     load_weights(weights, model)
     return model.to(device).eval()
@@ -434,7 +459,9 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         for name in experiment.needs
     }
     if experiment.start:
-        model.load_state_dict(before[experiment.start].state_dict())
+        members = model.members if isinstance(model, Ensemble) else [model]
+        for member, name in zip(members, experiment.starts, strict=True):
+            member.load_state_dict(before[name].state_dict())
     views = (0, 0), (1, 1), (-1, -1)
     teacher = Ensemble([before[name] for name in experiment.teachers], views) if experiment.teachers else None
     if experiment.watch:

@@ -322,6 +322,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dead_zone_deep_cnn": behind(deep_cnn, 0.3),
     "black_zone_deep_cnn": behind(deep_cnn, 0.3, 1.0),
     "dead_zone_30_90_deeper_cnn": behind(deeper_cnn, 0.3, 0.9),
+    "dead_zone_30_90_pair": lambda: Ensemble([behind(deeper_cnn, 0.3, 0.9)() for _ in range(2)]),
     "small_resnet": small_resnet,
     "preact_resnet18": preact_resnet18,
     "wide_resnet_28_10": wide_resnet_28_10,

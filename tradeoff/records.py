@@ -49,9 +49,10 @@ class Record:
 
     @property
     def history(self) -> tuple[dict, ...]:
-        """The log, after that of the run whose weights training began with, if it began with any."""
-        start = re.search(r"\bstart='([^']+)'", self.experiment)
-        return (*(read(start[1], self.folder.parent).history if start else ()), *self.log)
+        """The log, after those of the runs whose weights training began with, if it began with any."""
+        start = re.search(r"\bstart=('[^']+'|\([^)]+\))", self.experiment)
+        names = re.findall("'([^']+)'", start[1]) if start else ()
+        return (*(record for name in names for record in read(name, self.folder.parent).history), *self.log)
 
     def passes(self) -> np.ndarray:
         """The passes of training since it began, after each epoch of `history`, float (epochs,): a forward and a
