@@ -48,7 +48,7 @@ WAYS = {
     "max": ((LINF, ONE, ROTATE), "max"),
     "e-at": ((LINF, ONE, ROTATE), "e-at"),
     "alternating": ((ROTATE, TWO), "alternating"),
-    "accumulated": ((FURTHER, Accumulated(TWO, TWO)), "alternating"),
+    "accumulated": ((FURTHER, Accumulated(TWO, TWO, carry=True)), "alternating"),
     "affine": ((AffineAttack(LINF, ONE), AffineAttack(ROTATE, LINF, beta=0.5)), "avg"),
 }
 ways = pytest.mark.parametrize("attacks, strategy", WAYS.values(), ids=WAYS)
@@ -521,13 +521,14 @@ class Step(Push):
     """One that goes on from where it was left, by as much again, and notes what it was given."""
 
     renew: float = 0.2
+    carry: bool = False
 
     def further(self, model, x, y, rng, begin):
         assert (begin != x).any()
         return begin + self.way * self.S.eps
 
 
-def accumulating(monkeypatch, renew, epochs=40, augment="none"):
+def accumulating(monkeypatch, renew, epochs=40, augment="none", carry=False):
     """The images, and what one attack was given and found in each epoch, by example, whose label is its number."""
     monkeypatch.setattr(training, "Accumulated", Step)
     given, found = [], []
@@ -546,8 +547,8 @@ def accumulating(monkeypatch, renew, epochs=40, augment="none"):
     monkeypatch.setattr(Step, "further", note(further))
     images = replace(toy(), x=(larger().x / 4), y=np.arange(50), classes=50)
     model = nn.Sequential(nn.Flatten(), nn.Linear(324, 50))
-    fit(model, images, (Step(Linf(1 / 64), renew=renew),), "avg", epochs=epochs, lr=1e-30, seed=0, batch=10, warmup=0,
-        augment=augment)  # fmt: skip
+    attack = Step(Linf(1 / 64), renew=renew, carry=carry)
+    fit(model, images, (attack,), "avg", epochs=epochs, lr=1e-30, seed=0, batch=10, warmup=0, augment=augment)
     table = np.full((2, epochs, 50, 324), np.nan)
     for which, notes in enumerate((given, found)):
         for i, (y, value) in enumerate(notes):
@@ -573,6 +574,21 @@ def test_an_image_is_moved_anew_when_its_attack_begins_anew(monkeypatch):
     on = ((found - given) * 64).mean(axis=2).round()[1:] > 1
     same = np.abs(np.diff(given, axis=0)).max(axis=2) < 5e-4
     assert same[on].all() and same[~on].mean() < 0.05
+
+
+def test_noise_is_carried_over_to_images_that_are_moved_anew(monkeypatch):
+    """In every epoch, with as many steps as before and one more; no further than to the edge of the box."""
+    _, given, found = accumulating(monkeypatch, renew=0.2, augment="warps", carry=True)
+    steps = ((found - given) * 64).mean(axis=2)
+    np.testing.assert_allclose(steps, steps.round(), atol=0.07)
+    steps = steps.round()
+    assert ((steps[1:] == 1) | (steps[1:] == steps[:-1] + 1)).all() and steps.max() > 8
+    moved = np.abs(np.diff(given, axis=0)).max(axis=2) > 5e-4
+    assert moved[steps[1:] > 1].mean() > 0.95
+    left, x = training.Left(torch.zeros(1, 1, 1, 1), (0,)), torch.full((1, 1, 1, 1), 0.5)
+    left.points[:], left.met[:] = 0.75, True
+    now = turn()._replace(rows=torch.tensor([0]))
+    assert left(0, Step(Linf(0), renew=1e-9, carry=True), None, x, torch.tensor([0]), now).item() == 1.0
 
 
 def test_attacks_that_accumulate_keep_what_is_theirs(monkeypatch):
@@ -603,7 +619,7 @@ def test_renewed_every_time_it_is_the_first_attack(monkeypatch):
 
 @pytest.mark.parametrize("every", [0, 1e9], ids=["every step", "every epoch"])
 def test_what_was_left_and_the_mean_survive_an_interruption(every, tmp_path, monkeypatch):
-    attacks = (FURTHER, Accumulated(TWO, TWO))
+    attacks = (FURTHER, Accumulated(TWO, TWO), replace(FURTHER, carry=True))
     how = {"epochs": 6, "lr": 0.05, "seed": 5, "batch": 10, "optimizer": "adam-cosine", "average": 0.9,
            "augment": "crops"}  # fmt: skip
     unbroken, resumed, alone = network(), network(99), network()

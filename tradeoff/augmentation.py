@@ -130,6 +130,7 @@ AUGMENTATIONS: Mapping[str, Augmentation | None] = {
     "warps": Warps(Elastic(2, 3)),
     "deformations": Deformations(),
     "strokes": Deformations(angle=10, stretch=0.08, plain=0.2, thickness=0.3),
+    "sketches": Deformations(angle=12, stretch=0.1, slant=0.15, plain=0.1, thickness=0.4),
 }
 
 

@@ -70,15 +70,21 @@ class Left:
 
     def __call__(self, k: int, attack: Accumulated, model: nn.Module, x: Tensor, y: Tensor, turn: Turn) -> Tensor:
         """The points that the k-th attack comes to. Anew, with the images x as they are moved now, in a share of the
-        batches and where it has met less than half of one; otherwise from where it left those that it has met."""
+        batches and where it has met less than half of one; otherwise from where it left those that it has met, or from
+        there as far from the images x as it was from those."""
         met = self.met[k, turn.rows]
         if turn.rng.random() < attack.renew or met.float().mean() < 0.5:
             images, found = x, attack(model, x, y, turn.draws)
         else:
             images, begin = x.clone(), x.clone()
             known = met.nonzero()[:, 0]
-            images[known.to(x.device)] = self.images[k, turn.rows[known]].to(x)
-            begin[known.to(x.device)] = self.points[k, turn.rows[known]].to(x)
+            at, rows = known.to(x.device), turn.rows[known]
+            kept, points = (part[k, rows].to(x) for part in (self.images, self.points))
+            if attack.carry:
+                begin[at] += points - kept
+                begin = begin if attack.box is None else begin.clamp(*attack.box)
+            else:
+                images[at], begin[at] = kept, points
             found = attack.further(model, images, y, turn.draws, begin)
         for kept, now in ((self.images, images), (self.points, found)):
             kept[k, turn.rows] = now.to(kept)
@@ -187,10 +193,10 @@ def fit(
 
     With `augment` "crops" the images are shifted by up to 4 pixels and flipped at random, with "shifts" shifted by up
     to 1 pixel, with "warps" deformed smoothly by about as much, with "deformations" also turned, stretched and slanted
-    a little, with "strokes" also thicker or thinner; anew in every epoch, before they are attacked, but attacks that
-    accumulate (`Accumulated`) go on with the image that they have. The sets grow evenly over `warmup` epochs, from a
-    third of their size in the first to all of it after the last (the paper's one epoch at a third is warmup=1; with
-    warmup=0 they are whole from the start).
+    a little, with "strokes" also thicker or thinner, with "sketches" all that further; anew in every epoch, before they
+    are attacked, but attacks that accumulate (`Accumulated`) go on with the image that they have, unless they carry
+    their noise over. The sets grow evenly over `warmup` epochs, from a third of their size in the first to all of it
+    after the last (the paper's one epoch at a third is warmup=1; with warmup=0 they are whole from the start).
     `watch` is a small evaluation, attacks by name and images, made after every epoch with the same draws each time.
     `label` names the progress bar (none without).
 

@@ -43,6 +43,12 @@ class Accumulated:
     a: Any
     b: PGD | SLIDE | APGD | StraightThrough
     renew: float = 0.2
+    carry: bool = False
+
+    def __repr__(self) -> str:
+        # `carry` only where it says something: runs of before it was there have to be known again.
+        carry = ", carry=True" if self.carry else ""
+        return f"Accumulated(a={self.a!r}, b={self.b!r}, renew={self.renew!r}{carry})"
 
     def __post_init__(self):
         check_climb(self.a, self._climb)
