@@ -416,7 +416,8 @@ def _chain(block: Refine) -> list[nn.Module]:
     w = block.conv1.weight
     width = len(w)
     same = nn.init.dirac_(torch.empty_like(w))
-    first, last = nn.Conv2d(width, 3 * width, 3, padding=1), nn.Conv2d(3 * width, width, 3, padding=1)
+    first, last = (nn.Conv2d(*widths, 3, padding=1, device="meta")  # without draws for weights that are replaced
+                   for widths in ((width, 3 * width), (3 * width, width)))  # fmt: skip
     none = torch.zeros_like(w[:, 0, 0, 0])
     for conv, weight, bias in (
         (first, torch.cat([w, same, -same]), torch.cat([block.conv1.bias, none, none])),
