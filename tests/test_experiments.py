@@ -84,11 +84,11 @@ def test_declarations_name_what_exists(name):
     for table, key in ((data.LOADERS, "data"), (MODELS, "model"), (STRATEGIES, "combine"), (FIXED, "suite")):
         lookup(table, getattr(experiment, key), key)
     assert experiment.watch is None or experiment.watch in FIXED
-    model = build(experiment.model, 0)
-    members = list(model.members) if isinstance(model, Ensemble) else [model]
-    assert not experiment.start or len(members) == len(experiment.starts)
-    for member, start in zip(members, experiment.starts, strict=False):
-        member.load_state_dict(build(EXPERIMENTS[start].model, 0).state_dict())
+    if experiment.start:
+        model = build(experiment.model, 0)
+        members = model.members if isinstance(model, Ensemble) else [model]
+        for member, start in zip(members, experiment.starts, strict=True):
+            member.load_state_dict(build(EXPERIMENTS[start].model, 0).state_dict())
     assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
     assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
     assert experiment.warmup < experiment.epochs
@@ -398,6 +398,25 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
         teacher=wise)  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), begun.parameters(), strict=True))
     assert repr(taught).endswith("start='tiny', teachers=('tiny', 'other'))") and "teachers" not in repr(TINY)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"kept": "half"}, "unknown precision of what is kept 'half'"),
+        ({"start": ("tiny", "other")}, r"start is \('tiny', 'other'\), but small_cnn has 1 networks .*: name as many"),
+        (
+            {"start": "tiny", "model": "dead_zone_30_90_pair"},
+            "start is 'tiny', but .*_pair has 2 networks",
+        ),
+        ({"teachers": ("tinny",)}, "unknown experiment 'tinny', did you mean 'tiny'"),
+    ],
+    ids=["kept", "too many", "too few", "teacher"],
+)
+def test_what_cannot_be_trained_is_refused_before_any_training(change, message, tiny, tmp_path):
+    with pytest.raises(ValueError, match=message) as error:
+        train(replace(TINY, **change), tmp_path / "run")
+    assert tiny == [] and "\n" not in str(error.value)
 
 
 def test_an_ensemble_begins_as_its_members_and_may_be_kept_in_half_the_memory(tiny, tmp_path, monkeypatch):

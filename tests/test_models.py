@@ -62,8 +62,7 @@ def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
 
 
 def test_an_ensemble_is_the_geometric_mean_over_members_and_views():
-    """Up to a factor; views are rolls of images with nothing at the edge, and lose what is there; slopes are means of
-    all views' slopes, moved back."""
+    """Up to a factor; views are rolls of images with nothing at the edge, and lose what is there."""
     x = torch.zeros(2, 1, 28, 28)
     x[..., 3:-3, 3:-3] = torch.rand(2, 1, 22, 22, generator=torch.Generator().manual_seed(0))
     members = [build("dead_zone_cnn", seed).eval() for seed in (0, 1)]

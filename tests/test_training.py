@@ -1002,7 +1002,8 @@ BAD = {
     "layout": ({"memory_format": "channel_last"}, "unknown memory format 'channel_last', did you mean 'channels_last'"),
     "another's classes": ({"teacher": nn.Sequential(nn.Flatten(), nn.Linear(36, 4))},
                           "the teacher knows 4 classes, but the model 3"),
-    "a teacher's images": ({"teacher": nn.Sequential(nn.Flatten(), nn.Linear(37, 3))}, "cannot take torch.float32"),
+    "a teacher's images": ({"teacher": nn.Sequential(nn.Flatten(), nn.Linear(37, 3))},
+                           "the teacher is no model for these images: the model cannot take torch.float32"),
     "probabilities": ({"model": nn.Sequential(network(), nn.Softmax(dim=1))}, "the model returns probabilities"),
 }  # fmt: skip
 

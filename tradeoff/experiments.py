@@ -272,34 +272,34 @@ EXPERIMENTS["mnist-black-zone-longer"] = replace(
 )
 
 
-def _accumulated(S: Lp, climb: Any, first: Any = None) -> Accumulated:
-    """Five steps of the climb in each epoch, from where it was, and ten from what flips find to begin with, unless
-    something else comes `first`."""
-    flips = replace(_BLACK.attacks[1], S=S, loss="margin", seen=(0.3, 0.9))
-    return Accumulated(first or WarmStart(flips, replace(climb, steps=10, loss="margin")), climb)
+def _accumulated(steps: int, carry: bool = False) -> tuple[Accumulated, ...]:
+    """Ten steps of a climb to begin with, straight in linf and from what flips find in the others, and in each epoch
+    `steps` from where it was."""
+    flips = replace(_BLACK.attacks[1], loss="margin", seen=(0.3, 0.9))
+    how: dict[str, Any] = {"steps": 10, "loss": "ce", "early_stop": False}
+    linf = PGD(LINF, step=0.045, **how)
+    others = SLIDE(L1(12), step=6, quantile=(95, 99.5), **how), PGD(L2(2.25), step=0.3375, **how)
+    return (
+        Accumulated(StraightThrough(linf), StraightThrough(replace(linf, steps=steps)), carry=carry),
+        *(
+            Accumulated(
+                WarmStart(replace(flips, S=climb.S), replace(climb, loss="margin")),
+                replace(climb, steps=steps),
+                carry=carry,
+            )
+            for climb in others
+        ),
+    )
 
 
-def _carried(attack: Accumulated) -> Accumulated:
-    """The same on other images each time, by longer climbs: what was found is not as good there."""
-    if isinstance(attack.b, StraightThrough):
-        return replace(attack, b=StraightThrough(replace(attack.b.attack, steps=7)), carry=True)
-    return replace(attack, b=replace(attack.b, steps=7), carry=True)
-
-
-# What adds up over epochs costs a third of that. A little of white that is not seen either makes l2 pay for dimming all
-# of a stroke. A larger network, on digits that are deformed, from the beginning.
-_CLOSER: dict[str, Any] = {"steps": 5, "loss": "ce", "early_stop": False}
-_STRAIGHT = StraightThrough(PGD(LINF, step=0.045, **_CLOSER))
+# What adds up over epochs costs a third of that an epoch. A little of white that is not seen either makes l2 pay for
+# dimming all of a stroke. A larger network, on digits that are deformed, from the beginning.
 EXPERIMENTS["mnist-accumulated"] = replace(
     _BLACK,
     model="dead_zone_30_90_deeper_cnn",
     suite="flips-30-90",
     watch="flips-20-30-90",
-    attacks=(
-        _accumulated(LINF, _STRAIGHT, replace(_STRAIGHT, attack=replace(_STRAIGHT.attack, steps=10))),
-        _accumulated(L1(12), SLIDE(L1(12), step=6, quantile=(95, 99.5), **_CLOSER)),
-        _accumulated(L2(2.25), PGD(L2(2.25), step=0.3375, **_CLOSER)),
-    ),
+    attacks=_accumulated(5),
     epochs=40,
     warmup=3,
     optimizer="adam-cosine",
@@ -322,7 +322,7 @@ EXPERIMENTS["mnist-carried"] = replace(
     EXPERIMENTS["mnist-distilled"],
     start="mnist-distilled",
     teachers=("mnist-distilled", "mnist-black-zone-14"),
-    attacks=tuple(_carried(attack) for attack in EXPERIMENTS["mnist-distilled"].attacks),
+    attacks=_accumulated(7, carry=True),  # longer: what was found on another image is not as good
     epochs=24,
     augment="sketches",
 )
@@ -439,7 +439,7 @@ def train(
 
 
 def _train(experiment: Experiment, folder: Path | None, device: str, label: str | None) -> nn.Module:
-    model = build(experiment.model, experiment.seed)
+    model, kept = build(experiment.model, experiment.seed), lookup(_KEPT, experiment.kept, "precision of what is kept")
     weights = folder and Path(folder) / "weights.safetensors"
     if folder is None or (place()[0] > 0 and not weights.exists()):  # files are the first process's
         _fit(experiment, model, device, folder, label)
@@ -461,7 +461,7 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
                 log, source = _fit(experiment, model, device, folder, label)
                 seconds = sum(record["seconds"] for record in log)  # those before an interruption too
                 about = provenance(seed=experiment.seed, data=source, device=str(device), seconds=round(seconds, 1))
-                save_weights(weights, model.to(_KEPT[experiment.kept]), about | {"experiment": repr(experiment)})
+                save_weights(weights, model.to(kept), about | {"experiment": repr(experiment)})
                 model.float()
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     load_weights(weights, model)
@@ -470,14 +470,16 @@ def _train(experiment: Experiment, folder: Path | None, device: str, label: str 
 
 def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     images, watch = load(experiment.data, "train"), None
+    members = list(model.members) if isinstance(model, Ensemble) else [model]
+    if experiment.start and len(experiment.starts) != len(members):
+        raise ValueError(f"start is {experiment.start!r}, but {experiment.model} has {len(members)} networks that "
+                         "begin with another's weights: name as many experiments")  # fmt: skip
     before = {
         name: train(lookup(EXPERIMENTS, name, "experiment"), folder and Path(folder).parent / name, device, label)
         for name in experiment.needs
     }
-    if experiment.start:
-        members = model.members if isinstance(model, Ensemble) else [model]
-        for member, name in zip(members, experiment.starts, strict=True):
-            member.load_state_dict(before[name].state_dict())
+    for member, name in zip(members, experiment.starts, strict=False):  # all, or none
+        member.load_state_dict(before[name].state_dict())
     views = (0, 0), (1, 1), (-1, -1)
     teacher = Ensemble([before[name] for name in experiment.teachers], views) if experiment.teachers else None
     if experiment.watch:

@@ -340,7 +340,10 @@ def _check_accumulating(strategy: str, processes: int) -> None:
 
 
 def _check_teacher(teacher: nn.Module, model: nn.Module, x: Tensor, y: Tensor) -> None:
-    check_task(teacher, (), x, y)
+    try:
+        check_task(teacher, (), x, y)
+    except ValueError as error:
+        raise ValueError(f"the teacher is no model for these images: {error}") from error
     few = x[:1].to(next(model.parameters()).device)
     with evaluating(teacher), evaluating(model), torch.no_grad():
         theirs, ours = teacher(few).shape[1], model(few).shape[1]
