@@ -16,7 +16,7 @@ from tradeoff.attacks import PGD, SLIDE, Flips
 from tradeoff.attacks.flips import flipped
 from tradeoff.certification import certify, reach
 from tradeoff.data import load
-from tradeoff.models import DeadZone, Refine, small_cnn
+from tradeoff.models import DeadZone, Ensemble, Refine, small_cnn
 from tradeoff.perturbations import L1, L2, Affine, Linf, Lp, RotationTranslation, Union
 
 NETWORKS = {  # on images of one channel and 10 × 10 pixels, 3 classes
@@ -245,6 +245,47 @@ def test_a_block_that_adds_to_its_input_is_bounded_as_a_chain(S):
         with torch.no_grad():
             logits = deepcopy(model).double()(around(x[i], S, 200, i))
         assert (logits >= out.low[i] - 1e-12).all() and (logits <= out.high[i] + 1e-12).all()
+
+
+ALIKE = {name: NETWORKS[name] for name in ("mlp", "strides", "dead zone")} | {
+    "groups": lambda: [nn.Conv2d(1, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(),
+                       nn.MaxPool2d(2), Refine(4), nn.Flatten(), nn.Linear(36, 3)]}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", ALIKE.values(), ids=ALIKE)
+def test_the_mean_of_networks_is_bounded_as_one_network(make):
+    """Which computes the same; no class is bounded worse than by the mean of what bounds each, but for rounding."""
+    members = [network(make, seed) for seed in range(3)]
+    ensemble, x = Ensemble(members), images(8)
+    one = nn.Sequential(*certification._abreast(ensemble))
+    torch.testing.assert_close(one(x), ensemble(x), rtol=1e-5, atol=1e-5)
+    S = L2(0.1)
+    bounds = []
+    for model in (ensemble, *members):
+        layers, given = taken_apart(model, x, S, (0.0, 1.0))
+        bounds.append(certification._bounds(layers, given)[-1])
+    low, high = (torch.stack([getattr(of, end) for of in bounds[1:]]).mean(dim=0) for end in ("low", "high"))
+    error = 2 * bounds[0].error  # counted in the logits and in their mean
+    assert (bounds[0].low >= low - error).all() and (bounds[0].high <= high + error).all() and error.max() < 2e-4
+    for i in range(len(x)):
+        with torch.no_grad():
+            logits = deepcopy(ensemble).double()(around(x[i], S, 200, i))
+        assert (logits >= bounds[0].low[i] - 1e-12).all() and (logits <= bounds[0].high[i] + 1e-12).all()
+    y = own_labels(ensemble, x)
+    assert certify(ensemble, x, y, L2(0.01)).any()
+    assert (certify(Ensemble(members[:1]), x, y, S) == certify(members[0], x, y, S)).all()
+
+
+@pytest.mark.parametrize("networks, shifts", [
+    (lambda: [network(NETWORKS["mlp"]), network(NETWORKS["strides"])], [(0, 0)]),
+    (lambda: [network(NETWORKS["mlp"], seed) for seed in range(2)], [(0, 0), (1, 1)]),
+    (lambda: [network(NETWORKS["norms"], seed) for seed in range(2)], [(0, 0)]),
+    (lambda: [nn.Sequential(*network(NETWORKS["mlp"], seed), nn.ReLU()) for seed in range(2)], [(0, 0)]),
+])  # fmt: skip
+def test_what_an_ensemble_may_not_be_made_of(networks, shifts):
+    ensemble, x = Ensemble(networks(), shifts), images(2)
+    with pytest.raises(ValueError, match="cannot certify"):
+        certify(ensemble, x, torch.zeros(2, dtype=torch.long), L2(0.1))
 
 
 def test_lines_are_tighter_than_intervals(monkeypatch):

@@ -23,7 +23,7 @@ from tradeoff.attacks.suites import FIXED
 from tradeoff.engines import missing
 from tradeoff.evaluation import Outcomes
 from tradeoff.experiments import EXPERIMENTS, Experiment, Results, attacks_of, jobs_of, train, with_starts
-from tradeoff.models import MODELS, Ensemble, build
+from tradeoff.models import MODELS, Ensemble, build, grow
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, Linf
 from tradeoff.training import STRATEGIES, fit
@@ -71,6 +71,8 @@ BEYOND = {
     "mnist-accumulated": ("l1:12", "l2:2.25"),
     "mnist-distilled": ("l1:12", "l2:2.25"),
     "mnist-carried": ("l1:12", "l2:2.25"),
+    "mnist-grown": ("l1:14", "l2:2.5"),
+    "mnist-taught": ("l1:14", "l2:2.5"),
     "mnist-pair": ("l1:12", "l2:2.25"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
@@ -88,7 +90,7 @@ def test_declarations_name_what_exists(name):
         model = build(experiment.model, 0)
         members = model.members if isinstance(model, Ensemble) else [model]
         for member, start in zip(members, experiment.starts, strict=True):
-            member.load_state_dict(build(EXPERIMENTS[start].model, 0).state_dict())
+            grow(member, build(EXPERIMENTS[start].model, 0))
     assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
     assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
     assert experiment.warmup < experiment.epochs

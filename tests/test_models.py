@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, batch_norm, conv2d, linear
 
 from tradeoff.data import Images
-from tradeoff.models import MODELS, Ensemble, build, seen
+from tradeoff.models import MODELS, Ensemble, build, grow, seen
 from tradeoff.training import fit
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -59,6 +59,14 @@ def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
     optimizer.step()
     assert len(moved) == 2 and all(weight.abs().max() > 0 for weight in moved.values())
     assert not torch.equal(deep(x), deeper(x))
+    grown, again = (build("dead_zone_30_90_deeper_cnn", 1)[1] for _ in range(2))
+    grow(grown, deep)
+    assert torch.equal(grown(x), deep(x)) and not torch.equal(again(x), deep(x))
+    grow(again, deeper)
+    assert torch.equal(again(x), deeper(x))
+    for model, other in ((deep, deeper), (deep, build("wide_cnn", 0)), (again, build("wide_cnn", 0))):
+        with pytest.raises(ValueError, match="these weights are of another network: "):
+            grow(model, other)
 
 
 def test_an_ensemble_is_the_geometric_mean_over_members_and_views():

@@ -22,7 +22,7 @@ from torch.nn.functional import fold, one_hot, unfold
 
 from tradeoff.attacks.ascent import Box, check_batch, check_fits, check_logits, evaluating, look
 from tradeoff.checks import check_box, check_count
-from tradeoff.models import DeadZone, Refine
+from tradeoff.models import DeadZone, Ensemble, Refine
 from tradeoff.perturbations import Lp, Union
 from tradeoff.perturbations.lp import TOLERANCE
 
@@ -31,7 +31,8 @@ BLOCK = 2**21  # numbers in a block of linear forms: 16 MB
 DOUBLE = torch.finfo(torch.float64).eps / 2  # the unit roundoff of the bounds
 
 SUPPORTED = ("nn.Sequential of Linear, Conv1d, Conv2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Flatten, Unflatten, ReLU, "
-             "MaxPool2d (no padding), Dropout, Identity and Refine, behind a DeadZone or not")  # fmt: skip
+             "MaxPool2d (no padding), Dropout, Identity and Refine, behind a DeadZone or not, and an Ensemble without "
+             "shifts of such that are alike, of Linear, Conv2d and layers without weights")  # fmt: skip
 
 
 def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0), chunk: int = 25) -> np.ndarray:
@@ -407,6 +408,8 @@ def _flat(model: nn.Module) -> Iterator[nn.Module]:
             yield from _flat(module)
     elif type(model) is Refine:
         yield from _chain(model)
+    elif type(model) is Ensemble:
+        yield from _abreast(model)
     else:
         yield model
 
@@ -425,6 +428,46 @@ def _chain(block: Refine) -> list[nn.Module]:
     ):
         conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
     return [first, nn.ReLU(), last]
+
+
+def _abreast(ensemble: Ensemble) -> Iterator[nn.Module]:
+    """The mean of networks that are alike as layers one behind the other, the units of all side by side in each."""
+    chains = [list(_flat(member)) for member in ensemble.members]
+    alike = len({repr(chain) for chain in chains}) == 1 and ensemble.shifts == ((0, 0),)
+    if not alike or not isinstance(chains[0][-1], nn.Linear):
+        raise ValueError(f"cannot certify an Ensemble of other networks than those supported: {SUPPORTED}")
+    shared = True  # until the first weights all have one input
+    for parts in zip(*chains, strict=True):
+        layer = parts[0]
+        if type(layer) in (nn.Linear, nn.Conv2d):
+            layer, shared = _wide(parts, shared), False
+        elif layer.state_dict() or type(layer) is nn.Unflatten:
+            raise ValueError(f"cannot certify {layer} in an Ensemble: supported is {SUPPORTED}")
+        yield layer
+    classes, count = len(chains[0][-1].weight), len(chains)
+    mean = nn.Linear(classes * count, classes, bias=False, device="meta")
+    mean.weight = nn.Parameter(torch.eye(classes).repeat(1, count).to(chains[0][-1].weight) / count)
+    yield mean
+
+
+def _wide(parts: Sequence[Any], shared: bool) -> nn.Module:
+    """Linear layers, or convolutions, of one shape as one, whose input is theirs in a row or is `shared`."""
+    layer, weights, count = parts[0], [part.weight for part in parts], 1 if shared else len(parts)
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Conv2d):
+        if shared and layer.groups > 1:
+            raise ValueError(f"cannot certify an Ensemble whose first layer has groups: {layer}")
+        weight = torch.cat(weights)
+        names = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        how: dict[str, Any] = {name: getattr(layer, name) for name in names} | {"groups": count * layer.groups}
+        wide = nn.Conv2d(count * layer.in_channels, len(weight), bias=bias, device="meta", **how)
+    else:
+        weight = torch.cat(weights) if shared else torch.block_diag(*weights)
+        wide = nn.Linear(weight.shape[1], len(weight), bias, "meta")
+    wide.weight = nn.Parameter(weight)
+    if bias:
+        wide.bias = nn.Parameter(torch.cat([part.bias for part in parts]))
+    return wide
 
 
 def _layer(module, unit: float) -> list[Layer]:

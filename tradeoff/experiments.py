@@ -38,7 +38,7 @@ from tradeoff.data import Images, load
 from tradeoff.engines import Local, missing, run
 from tradeoff.evaluation import Outcomes, describe, evaluate
 from tradeoff.files import alone, make_folder, read_json, write_json
-from tradeoff.models import DeadZone, Ensemble, build, seen
+from tradeoff.models import DeadZone, Ensemble, build, grow, seen
 from tradeoff.names import lookup
 from tradeoff.perturbations import L1, L2, PRESETS, Affine, Linf, Lp, RotationTranslation, Union
 from tradeoff.provenance import provenance
@@ -66,9 +66,10 @@ class Experiment:
     those made after every epoch, on the first `watched` of them (None: no such evaluation). `epochs`, `lr`, `seed`,
     `batch`, `warmup` and what follows `watched` are those of `tradeoff.training.fit`; their defaults suit the embedded
     digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing (of an
-    `Ensemble`, with those of as many, one for each member); others with weights drawn from the seed. `teachers` are
-    other experiments, trained where they are missing, whose mean over three views of an image is the `teacher` of
-    `fit`. Weights are `kept`, and evaluated, as "float32" or, in half the memory, rounded to "float16".
+    `Ensemble`, with those of as many, one for each member; see `grow` in `tradeoff.models`); others with weights drawn
+    from the seed. `teachers` are other experiments, trained where they are missing, whose mean over three views of an
+    image is the `teacher` of `fit`. Weights are `kept`, and evaluated, as "float32" or, in half the memory, rounded to
+    "float16".
 
     >>> EXPERIMENTS["digits-linf"].combine, Experiment("digits", epochs=2, seed=1).model
     ('avg', 'small_cnn')
@@ -272,13 +273,13 @@ EXPERIMENTS["mnist-black-zone-longer"] = replace(
 )
 
 
-def _accumulated(steps: int, carry: bool = False) -> tuple[Accumulated, ...]:
+def _accumulated(steps: int, carry: bool = False, l1: float = 12, l2: float = 2.25) -> tuple[Accumulated, ...]:
     """Ten steps of a climb to begin with, straight in linf and from what flips find in the others, and in each epoch
     `steps` from where it was."""
     flips = replace(_BLACK.attacks[1], loss="margin", seen=(0.3, 0.9))
     how: dict[str, Any] = {"steps": 10, "loss": "ce", "early_stop": False}
     linf = PGD(LINF, step=0.045, **how)
-    others = SLIDE(L1(12), step=6, quantile=(95, 99.5), **how), PGD(L2(2.25), step=0.3375, **how)
+    others = SLIDE(L1(l1), step=l1 // 2, quantile=(95, 99.5), **how), PGD(L2(l2), step=round(0.15 * l2, 4), **how)
     return (
         Accumulated(StraightThrough(linf), StraightThrough(replace(linf, steps=steps)), carry=carry),
         *(
@@ -326,6 +327,14 @@ EXPERIMENTS["mnist-carried"] = replace(
     epochs=24,
     augment="sketches",
 )
+EXPERIMENTS["mnist-grown"] = replace(
+    EXPERIMENTS["mnist-carried"],
+    start="mnist-black-zone-14",
+    teachers=("mnist-black-zone-14",),
+    attacks=_accumulated(7, carry=True, l1=14, l2=2.5),
+    epochs=14,
+)
+EXPERIMENTS["mnist-taught"] = replace(EXPERIMENTS["mnist-grown"], start=None, lr=1e-3, epochs=22, warmup=2)
 # Two of them, of two seeds, as one network, trained on attacks on both at once.
 EXPERIMENTS["mnist-pair"] = replace(
     EXPERIMENTS["mnist-distilled"],
@@ -479,7 +488,7 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         for name in experiment.needs
     }
     for member, name in zip(members, experiment.starts, strict=False):  # all, or none
-        member.load_state_dict(before[name].state_dict())
+        grow(member, before[name])
     views = (0, 0), (1, 1), (-1, -1)
     teacher = Ensemble([before[name] for name in experiment.teachers], views) if experiment.teachers else None
     if experiment.watch:
