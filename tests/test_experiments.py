@@ -70,10 +70,9 @@ BEYOND = {
     "mnist-black-zone-longer": ("l1:14", "l2:2.5"),
     "mnist-accumulated": ("l1:12", "l2:2.25"),
     "mnist-distilled": ("l1:12", "l2:2.25"),
-    "mnist-carried": ("l1:12", "l2:2.25"),
     "mnist-grown": ("l1:14", "l2:2.5"),
     "mnist-taught": ("l1:14", "l2:2.5"),
-    "mnist-pair": ("l1:12", "l2:2.25"),
+    "mnist-pair": ("l1:14", "l2:2.5"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }
