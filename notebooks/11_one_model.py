@@ -34,7 +34,7 @@
 # But a digit is not even. Most of it is black, the paper, and who wants to close a loop or to draw a bar has to whiten
 # some. Where the zone is at black alone, $(0.3, 1)$, $\ell_\infty$ noise still whitens nothing, while $\ell_1$ noise
 # has to pay for a pixel in full, as if there were no front end. What is given up is at the other end: noise can dim
-# what is white.
+# what is white. In between, $(0.3, 0.9)$ takes back a little of either: what is dimmed by a tenth is not seen.
 
 # %%
 # %matplotlib inline
@@ -61,7 +61,7 @@ from tradeoff.tables import percent
 from tradeoff.training import load_weights
 
 torch.set_num_threads(1)
-record, digits = read("mnist-black-zone-14"), load("digits", "test").first(100)
+record, digits = read("mnist-grown"), load("digits", "test").first(100)
 kinds = [np.mean(some) for some in (digits.x <= 0.3, digits.x >= 0.7)]
 print("of a digit {:.0%} is black (at most 0.3) and {:.0%} white (at least 0.7)".format(*kinds))
 lines = [[f"({low}, {high})", *(f"{n:.1f}" for n in (10 / high, 10 / (1 - low), 4 / high**2, 4 / (1 - low) ** 2))]
@@ -84,14 +84,23 @@ with paper_style():
 #
 # ## 2. Training it
 #
-# On one attack a batch, drawn with odds as its success so far (E-AT). One is for $\ell_\infty$, projected gradient
-# descent straight through the clamp, and one for $\ell_2$, *flips*: an attack that changes the pixels that gain most
-# for what they cost (`tradeoff.attacks.Flips`). Five are for $\ell_1$: flips, and then a climb along the network's own
-# slopes from where they have led (`tradeoff.attacks.WarmStart`), in two losses, and from a ball of three times the
-# radius; and APGD whose radius shrinks, at any class and at one. That makes `mnist-black-zone`, 24 epochs. From it the
-# record goes on, for 12 more, on these and two others, flips in $\ell_\infty$ and a climb from flips in $\ell_2$, and
-# against *larger balls* than it is tested on: $\ell_1$ noise of $14$ and $\ell_2$ noise of $2.5$. Watched after every
-# epoch by projected gradient descent and by flips alone, with more steps, at the radii of the test.
+# The record sees $(0.3, 0.9)$. It took three trainings, each of which goes on from the one before. In each a batch
+# meets one attack, drawn with odds as its success so far (E-AT).
+#
+# 1. `mnist-black-zone`, behind a zone at black alone: one attack in $\ell_\infty$, projected gradient descent straight
+#    through the clamp; one in $\ell_2$, *flips*, which change the pixels that gain most for what they cost
+#    (`tradeoff.attacks.Flips`); five in $\ell_1$: flips, and then a climb along the network's own slopes from where
+#    they have led (`tradeoff.attacks.WarmStart`), in two losses, and from a ball of three times the radius; and APGD
+#    whose radius shrinks, at any class and at one.
+# 2. `mnist-black-zone-14`: these, flips in $\ell_\infty$ and a climb from flips in $\ell_2$, against *larger balls*
+#    than it is tested on: $\ell_1$ noise of $14$ and $\ell_2$ noise of $2.5$.
+# 3. `mnist-grown`, the record: the same balls and one attack in each norm, which goes on in each epoch from where it
+#    left each image (`tradeoff.attacks.Accumulated`), on digits that are deformed anew each time, with strokes of other
+#    thickness. Two residual blocks more, which begin as the identity (`tradeoff.models.grow`). And half of the loss is
+#    what `mnist-black-zone-14` says, as the mean over three views of an image.
+#
+# Watched after every epoch by projected gradient descent and by flips alone, with more steps, at the radii of the test.
+# Lines are where one training ends and the next begins.
 
 # %%
 with paper_style():
@@ -103,7 +112,9 @@ with paper_style():
         )
     trained = [100 * epoch["accuracy"] for epoch in record.history]
     ax.plot(np.arange(1, len(trained) + 1), trained, ":", color="black", label="in training")
-    ax.axvline(len(trained) - len(record.log) + 0.5, color="0.6", lw=0.6, ls=":")
+    for k, epoch in enumerate(record.history):
+        if k and epoch["epoch"] == 1:
+            ax.axvline(k + 0.5, color="0.6", lw=0.6, ls=":")
     ax.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
     ax.legend(loc="lower right", ncols=2)
     display(figure)
@@ -148,11 +159,11 @@ else:
 # And then everything else that we have, on what the suite leaves of the first 100: every climber with every loss, along
 # its own slopes, softened ones and straight through, from larger balls, at every wrong class; wide beams, thousands of
 # queries; of other libraries EAD, C&W, DDN, Boundary, and the walks Pointwise and Brendel-Bethge from five starts each
-# (`python benchmarks/strength.py --models NAME --suite dead-zone --n 100`, with NAME `black-zone-14`, or `dead-zone`
+# (`python benchmarks/strength.py --models NAME --suite dead-zone --n 100`, with NAME `grown`, or `dead-zone`
 # for the network whose zone is at both ends).
 
 # %%
-for name in ("black-zone-14", "dead-zone"):
+for name in ("grown", "dead-zone"):
     more = RUNS.parent / f"strength-{name}.json"
     if more.exists():
         found = read_json(more)["models"][name]
@@ -166,7 +177,7 @@ for name in ("black-zone-14", "dead-zone"):
 
 # %%
 x, y = torch.tensor(digits.x), torch.tensor(digits.y)
-network, weights = build("black_zone_deep_cnn", 0).eval(), record.folder / "weights.safetensors"
+network, weights = build("dead_zone_30_90_deeper_cnn", 0).eval(), record.folder / "weights.safetensors"
 if weights.exists():
     load_weights(weights, network)
     x_adv = Flips(L1(10), steps=40, seen=seen(network))(network, x, y, np.random.default_rng(0))
@@ -216,10 +227,17 @@ for S in (Linf(0.3), L1(10), L2(2)) if weights.exists() else ():
     for check in report.checks:
         if check.flag:
             print("   ", check.sentence)
+for S in (L1(784), L2(28)) if weights.exists() else ():  # any image at all
+    x_adv = Flips(S, seen=seen(network))(network, x[:40], y[:40], np.random.default_rng(0))
+    print(f"{S}: flips leave {(network(x_adv).argmax(dim=1) == y[:40]).sum()} of 40")
 
 # %% [markdown]
-# Enough of a digit has slopes for the report to be content. That is no proof: section 3 has what climbs from
-# flips break of what flips leave. What matters is the number that is left by attacks that know the front end.
+# What the report finds is the front end. On paper a pixel has no slope, and of a few digits more than nine pixels of
+# ten are paper: the share is just about the report's limit. So attacks must not rely on slopes there: flips take them
+# straight through the clamp and begin at random, climbs begin where flips have led. And of the largest balls, which
+# hold every image, the report's own climbs miss some digits, flips none: at that radius what stands says something
+# about the climb, not the network. That is no proof: section 3 has what climbs from flips break of what flips leave.
+# What matters is the number that is left by attacks that know the front end.
 #
 # ## 6. What can be proved
 #
@@ -227,7 +245,7 @@ for S in (Linf(0.3), L1(10), L2(2)) if weights.exists() else ():
 # lines through the network (CROWN), on the first test images as all radii grow (`python benchmarks/certified.py RUN`).
 
 # %%
-for name in ("black-zone-14", "dead-zone"):
+for name in ("grown", "dead-zone"):
     proofs = RUNS.parent / f"certified-{name}.json"
     if proofs.exists():
         lines = [[f"{row['scale']:.2f}", *(f"{percent(row['certified'][S])}–{percent(row['attacked'][S])}"
@@ -236,7 +254,7 @@ for name in ("black-zone-14", "dead-zone"):
         display(Markdown(tables.markdown([f"{name}, share of the radii", "linf", "l1", "l2", "union"], lines)))
 
 # %% [markdown]
-# These are of the network whose zone is at both ends; those of the deeper body are still to be computed. Of
+# These are of the network whose zone is even; those of the record are still to be computed. Of
 # $\ell_\infty$ noise a good part can be proved harmless: the front end swallows it before the network sees it. In
 # $\ell_1$ the proofs end at $0.3$, where the first black pixel can be seen to change. Most of a digit is paper, where a
 # neuron is just off or just on, and any pixel near it may turn it over. The lines must allow for that everywhere at
@@ -261,7 +279,7 @@ if mixed is not None and unmixed is not None:
     pure = unmixed.standing("linf", "l1")[: len(mixed.correct)]
     print(f"{pure.sum()} stand under every attack on either; of these fall to a mixture:",
           (pure & ~standing(mixed, *SHARES[1:-1])).sum())  # fmt: skip
-others = read_all([f"mnist-{name}" for name in ("black-zone-14", "dead-zone", "e-at-soft", "max", "linf")])
+others = read_all([f"mnist-{name}" for name in ("grown", "dead-zone", "e-at-soft", "max", "linf")])
 lines = []
 for name, other in others.items():
     found = other.outcomes.get("transfer")
@@ -295,13 +313,14 @@ for contrast in (1.0, 0.8, 0.6, 0.4) if weights.exists() else ():
 # zone $(0.3, 0.9)$, on deformed digits and on attacks that go on, in each epoch, from where they left each image
 # (`tradeoff.attacks.Accumulated`), with a third of the passes of *longer* in an epoch. *distilled* goes on from it, on
 # strokes of other thickness, and half of its loss is what the mean of `accumulated` and `-14` over three views says;
-# its passes leave out its teachers', and those that `-14` was trained with. What is not trained or attacked yet is left
-# out.
+# its passes leave out its teachers', and those that `-14` was trained with. *grown* is the record. *pair* is the mean
+# of its logits and those of a second network, drawn anew and taught by `-14` in 22 epochs on the same attacks, both
+# trained on for three epochs on attacks on their mean. What is not trained or attacked yet is left out.
 
 # %%
 ablations = [name for name in EXPERIMENTS if name.startswith("mnist-dead-zone-") and EXPERIMENTS[name].test == 500]
 blacks = [name for name in EXPERIMENTS if name.startswith("mnist-black-zone")]
-blacks += ["mnist-accumulated", "mnist-distilled"]
+blacks += [f"mnist-{name}" for name in ("accumulated", "distilled", "grown", "pair")]
 lines, all_three, quick = [], ("linf", "l1", "l2"), "dead-zone-quick"
 short = read("mnist-dead-zone-short").outcomes.get(quick)
 for name, other in read_all([*ablations, "mnist-dead-zone", *blacks]).items():
@@ -337,13 +356,17 @@ display(Markdown(tables.markdown(header, lines or [["–"] * 8])))
 # - *Ask for more than you need.* Trained on against $\ell_1$ noise of $14$ instead of $10$, the network keeps two
 #   to five digits of a hundred more in each norm; $16$ brings nothing more. A small one gains nearly as much in
 #   $\ell_1$, and pays for it with clean digits and with $\ell_\infty$ (section 8).
-# - *More of the same brings no more.* Trained on, for fourteen epochs on digits that are shifted by a pixel, and then
-#   for eight against climbs of twice the length and more, it withstands no more than before (*longer*, section 8). Nor
-#   does *distilled*, which was taught by it and another: as much under the union, with four points more in
-#   $\ell_\infty$, and two to three fewer in $\ell_1$ and $\ell_2$.
-# - *What is left to win is in $\ell_\infty$.* More digits fall to it than to $\ell_1$ noise of what it leaves, and
-#   $\ell_2$ noise adds a few (section 3). In $\ell_1$ our specialist, a smaller network, withstands no more than this
-#   one (section 4).
+# - *More of the same brings little more.* Trained on, for fourteen epochs on digits that are shifted by a pixel, and
+#   then for eight against climbs of twice the length and more, `-14` withstands no more than before (*longer*, section
+#   8). Attacks that go on from epoch to epoch, digits that differ each time and a teacher bring seven points more in
+#   $\ell_\infty$ (*grown*, the record), one or two fewer in $\ell_2$, and in the union a point, which is within what
+#   chance does on 1,000 digits.
+# - *Two were no better than one.* Networks that were drawn apart make other mistakes, and noise that misleads one may
+#   not mislead the other. But the mean of the record and a second network, which had less training, keeps less in
+#   $\ell_1$ and $\ell_2$ than the record alone (*pair*).
+# - *What is left to win is in $\ell_1$ and $\ell_2$.* Under $\ell_\infty$ noise the record keeps over a dozen digits of
+#   a hundred more than under either of the others, which both mislead it on nearly the same digits (section 3). In
+#   $\ell_1$ our specialist, a smaller network, withstands no more than this one (section 4).
 #
 # ## Exercise
 #

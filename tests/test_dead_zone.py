@@ -444,7 +444,7 @@ def test_the_record_is_what_stands_at_each_radius(planted):
     numbers = record.compute(**record.PARAMETERS["quick"])
     k = numbers["scales"].index(0.75), numbers["scales"].index(1.0)
     for i, S in enumerate(record.SETS):
-        values = numbers["curves"][S.name]["at both"]
+        values = numbers["curves"][S.name]["even zone"]
         assert [values[j] for j in k] == [planted[scale][:, i].mean() for scale in (0.75, 1.0)]
     union = numbers["curves"]["union"]
     assert [union["max"][j] for j in k] == [planted[scale].all(axis=1).mean() for scale in (0.75, 1.0)]
