@@ -361,9 +361,9 @@ display(Markdown(tables.markdown(header, lines or [["–"] * 8])))
 #   8). Attacks that go on from epoch to epoch, digits that differ each time and a teacher bring seven points more in
 #   $\ell_\infty$ (*grown*, the record), one or two fewer in $\ell_2$, and in the union a point, which is within what
 #   chance does on 1,000 digits.
-# - *Two were no better than one.* Networks that were drawn apart make other mistakes, and noise that misleads one may
-#   not mislead the other. But the mean of the record and a second network, which had less training, keeps less in
-#   $\ell_1$ and $\ell_2$ than the record alone (*pair*).
+# - *Two were worse than one.* Networks that were drawn apart make other mistakes, and noise that misleads one may
+#   not mislead the other. But the mean of the record and a second network, which had less training, keeps three digits
+#   of a hundred fewer than the record alone (*pair*, section 8).
 # - *What is left to win is in $\ell_1$ and $\ell_2$.* Under $\ell_\infty$ noise the record keeps over a dozen digits of
 #   a hundred more than under either of the others, which both mislead it on nearly the same digits (section 3). In
 #   $\ell_1$ our specialist, a smaller network, withstands no more than this one (section 4).
