@@ -435,21 +435,23 @@ print(*(f"{gain.attack} broke {gain.broken} of {gain.tried}" for gain in outcome
 # <summary><b>Solution</b></summary>
 #
 # ```python
-# left = {}
+# many = load("digits", "test").first(500)
+# more, labels, left = torch.tensor(many.x), torch.tensor(many.y), {}
 # for climbs in (1, 5):
 #     for begin, radii in (("straight", (1,)), ("from 3ε", (3, 2, 1))):
 #         attack = APGD(l1, steps=100 // climbs, restarts=climbs, radii=radii)
 #         for slopes, tried in (("own", attack), ("softened", Softened(attack))):
-#             x_adv = tried(model, x, y, np.random.default_rng(0))
-#             left[climbs, begin, slopes] = (model(x_adv).argmax(dim=1) == y).double().mean().item()
-# print(*(f"{' × '.join(map(str, how[:2]))}, {how[2]} slopes: {value:.2f}" for how, value in left.items()), sep="\n")
+#             x_adv = tried(model, more, labels, np.random.default_rng(0))
+#             left[climbs, begin, slopes] = (model(x_adv).argmax(dim=1) == labels).double().mean().item()
+# print(*(f"{' × '.join(map(str, how[:2]))}, {how[2]} slopes: {value:.3f}" for how, value in left.items()), sep="\n")
+# assert all(left[5, *how] < left[1, *how] for _, *how in left)
+# assert left[1, "from 3ε", "own"] < left[5, "straight", "own"]
 # gained = {begin: left[1, begin, "own"] - left[1, begin, "softened"] for begin in ("straight", "from 3ε")}
-# assert left[5, "from 3ε", "own"] < min(left.values()) + 0.02  # a digit or two turn on how sums are rounded
-# assert gained["straight"] > max(0, gained["from 3ε"] + 0.02)
+# assert gained["straight"] > 0.05 > gained["from 3ε"]
 # ```
 #
 # On the network as trained here: starting again helps, and beginning at $3\epsilon$ helps more. Softened slopes help
-# the single straight climb about as much, and those from $3\epsilon$ hardly at all. Both are ways
-# around one obstacle, the flat land at the start: a large ball reaches beyond it, and softened slopes see beyond it. To
-# add what takes the same way gains little; suites gain by attacks that take another.
+# the single straight climb by ten digits of a hundred, and that from $3\epsilon$ by hardly one. Both are ways around
+# one obstacle, the flat land at the start: a large ball reaches beyond it, and softened slopes see beyond it. To add
+# what takes the same way gains little; suites gain by attacks that take another.
 # </details>

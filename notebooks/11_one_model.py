@@ -232,12 +232,12 @@ for S in (L1(784), L2(28)) if weights.exists() else ():  # any image at all
     print(f"{S}: flips leave {(network(x_adv).argmax(dim=1) == y[:40]).sum()} of 40")
 
 # %% [markdown]
-# What the report finds is the front end. On paper a pixel has no slope, and of a few digits more than nine pixels of
-# ten are paper: the share is just about the report's limit. So attacks must not rely on slopes there: flips take them
-# straight through the clamp and begin at random, climbs begin where flips have led. And of the largest balls, which
-# hold every image, the report's own climbs miss some digits, flips none: at that radius what stands says something
-# about the climb, not the network. That is no proof: section 3 has what climbs from flips break of what flips leave.
-# What matters is the number that is left by attacks that know the front end.
+# What the report finds is the front end. On paper, and where ink is darkest, a pixel has no slope, and on a few
+# digits that is more than nine pixels of ten, just beyond the report's limit. So attacks must not rely on slopes
+# there: flips take them straight through the clamp and begin at random, climbs begin where flips have led. And of the
+# largest balls, which hold every image, the report's own climbs miss some digits, flips none: what stands at that
+# radius says something about the climb, not the network. That is no proof: section 3 has what climbs from flips break
+# of what flips leave. What matters is the number that is left by attacks that know the front end.
 #
 # ## 6. What can be proved
 #

@@ -276,15 +276,23 @@ def test_the_mean_of_networks_is_bounded_as_one_network(make):
     assert (certify(Ensemble(members[:1]), x, y, S) == certify(members[0], x, y, S)).all()
 
 
-@pytest.mark.parametrize("networks, shifts", [
-    (lambda: [network(NETWORKS["mlp"]), network(NETWORKS["strides"])], [(0, 0)]),
-    (lambda: [network(NETWORKS["mlp"], seed) for seed in range(2)], [(0, 0), (1, 1)]),
-    (lambda: [network(NETWORKS["norms"], seed) for seed in range(2)], [(0, 0)]),
-    (lambda: [nn.Sequential(*network(NETWORKS["mlp"], seed), nn.ReLU()) for seed in range(2)], [(0, 0)]),
+def _two(make):
+    return [network(make, seed) for seed in range(2)]
+
+
+@pytest.mark.parametrize("networks, shifts, channels, message", [
+    (lambda: [network(NETWORKS["mlp"]), network(NETWORKS["strides"])], [(0, 0)], 1, "networks that are not alike"),
+    (lambda: _two(NETWORKS["mlp"]), [(0, 0), (1, 1)], 1, "shifts"),
+    (lambda: _two(NETWORKS["norms"]), [(0, 0)], 1, r"BatchNorm2d\(1"),
+    (lambda: [nn.Sequential(*one, nn.ReLU()) for one in _two(NETWORKS["mlp"])], [(0, 0)], 1, "whose last layer is"),
+    (lambda: [nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.Flatten(), nn.Linear(128, 3)) for _ in range(2)],
+     [(0, 0)], 2, "whose first layer has groups"),
+    (lambda: [nn.Sequential(nn.Linear(10, 2), nn.ReLU(), nn.Flatten(), nn.Linear(20, 3)) for _ in range(2)],
+     [(0, 0)], 1, "Flatten"),  # of its rows: units would not lie side by side
 ])  # fmt: skip
-def test_what_an_ensemble_may_not_be_made_of(networks, shifts):
-    ensemble, x = Ensemble(networks(), shifts), images(2)
-    with pytest.raises(ValueError, match="cannot certify"):
+def test_what_an_ensemble_may_not_be_made_of(networks, shifts, channels, message):
+    ensemble, x = Ensemble(networks(), shifts), images(2).expand(-1, channels, -1, -1)
+    with pytest.raises(ValueError, match=f"^cannot certify .*{message}.*supported is .*Ensemble"):
         certify(ensemble, x, torch.zeros(2, dtype=torch.long), L2(0.1))
 
 

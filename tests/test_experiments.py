@@ -410,9 +410,10 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
             {"start": "tiny", "model": "dead_zone_30_90_pair"},
             "start is 'tiny', but .*_pair has 2 networks",
         ),
+        ({"start": "tiny", "model": "wide_cnn"}, "the weights are of another network .0.weight is"),
         ({"teachers": ("tinny",)}, "unknown experiment 'tinny', did you mean 'tiny'"),
     ],
-    ids=["kept", "too many", "too few", "teacher"],
+    ids=["kept", "too many", "too few", "another network", "teacher"],
 )
 def test_what_cannot_be_trained_is_refused_before_any_training(change, message, tiny, tmp_path):
     with pytest.raises(ValueError, match=message) as error:

@@ -64,9 +64,16 @@ def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
     assert torch.equal(grown(x), deep(x)) and not torch.equal(again(x), deep(x))
     grow(again, deeper)
     assert torch.equal(again(x), deeper(x))
-    for model, other in ((deep, deeper), (deep, build("wide_cnn", 0)), (again, build("wide_cnn", 0))):
-        with pytest.raises(ValueError, match="these weights are of another network: "):
+    wide = build("wide_cnn", 0)
+    for model, other, message in (
+        (deep, deeper, r"\(5.1.conv1.weight is \(32, 32, 3, 3\) there, missing here\)"),
+        (deep, wide, r"\(0.weight is \(32, 1, 4, 4\) there, \(16, 1, 3, 3\) here\)"),
+        (again, wide, r"\(0.weight is \(32, 1, 4, 4\) there, \(16, 1, 3, 3\) here\)"),
+    ):
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(ValueError, match=f"^the weights are of another network {message}: begin with one .*$"):
             grow(model, other)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_an_ensemble_is_the_geometric_mean_over_members_and_views():

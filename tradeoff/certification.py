@@ -32,7 +32,7 @@ DOUBLE = torch.finfo(torch.float64).eps / 2  # the unit roundoff of the bounds
 
 SUPPORTED = ("nn.Sequential of Linear, Conv1d, Conv2d, AvgPool2d, BatchNorm1d, BatchNorm2d, Flatten, Unflatten, ReLU, "
              "MaxPool2d (no padding), Dropout, Identity and Refine, behind a DeadZone or not, and an Ensemble without "
-             "shifts of such that are alike, of Linear, Conv2d and layers without weights")  # fmt: skip
+             "shifts of such that are alike, of Conv2d, then Linear, and layers without weights")  # fmt: skip
 
 
 def certify(model: nn.Module, x: Tensor, y: Tensor, S, *, box: Box = (0.0, 1.0), chunk: int = 25) -> np.ndarray:
@@ -433,20 +433,25 @@ def _chain(block: Refine) -> list[nn.Module]:
 def _abreast(ensemble: Ensemble) -> Iterator[nn.Module]:
     """The mean of networks that are alike as layers one behind the other, the units of all side by side in each."""
     chains = [list(_flat(member)) for member in ensemble.members]
-    alike = len({repr(chain) for chain in chains}) == 1 and ensemble.shifts == ((0, 0),)
-    if not alike or not isinstance(chains[0][-1], nn.Linear):
-        raise ValueError(f"cannot certify an Ensemble of other networks than those supported: {SUPPORTED}")
-    shared = True  # until the first weights all have one input
+    last: Any = chains[0][-1]
+    for wrong, what in (
+        (ensemble.shifts != ((0, 0),), f"of the shifts {ensemble.shifts}"),
+        (len({repr(chain) for chain in chains}) > 1, "of networks that are not alike"),
+        (type(last) is not nn.Linear, f"whose last layer is {last}"),
+    ):
+        if wrong:
+            raise ValueError(f"cannot certify an Ensemble {what}: supported is {SUPPORTED}")
+    shared, rows = True, False  # until the first weights all have one input; a Linear may be applied row by row
     for parts in zip(*chains, strict=True):
         layer = parts[0]
         if type(layer) in (nn.Linear, nn.Conv2d):
-            layer, shared = _wide(parts, shared), False
-        elif layer.state_dict() or type(layer) is nn.Unflatten:
+            layer, shared, rows = _wide(parts, shared), False, type(layer) is nn.Linear
+        elif layer.state_dict() or type(layer) is nn.Unflatten or (rows and type(layer) is nn.Flatten):
             raise ValueError(f"cannot certify {layer} in an Ensemble: supported is {SUPPORTED}")
         yield layer
-    classes, count = len(chains[0][-1].weight), len(chains)
+    classes, count = len(last.weight), len(chains)
     mean = nn.Linear(classes * count, classes, bias=False, device="meta")
-    mean.weight = nn.Parameter(torch.eye(classes).repeat(1, count).to(chains[0][-1].weight) / count)
+    mean.weight = nn.Parameter(torch.eye(classes).repeat(1, count).to(last.weight) / count)
     yield mean
 
 
@@ -456,7 +461,9 @@ def _wide(parts: Sequence[Any], shared: bool) -> nn.Module:
     bias = layer.bias is not None
     if isinstance(layer, nn.Conv2d):
         if shared and layer.groups > 1:
-            raise ValueError(f"cannot certify an Ensemble whose first layer has groups: {layer}")
+            raise ValueError(
+                f"cannot certify an Ensemble whose first layer has groups, {layer}: supported is {SUPPORTED}"
+            )
         weight = torch.cat(weights)
         names = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
         how: dict[str, Any] = {name: getattr(layer, name) for name in names} | {"groups": count * layer.groups}

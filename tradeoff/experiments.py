@@ -320,7 +320,7 @@ EXPERIMENTS["mnist-distilled"] = replace(
 )
 # Of digits that stay as they are for as long as noise adds up it meets few; here they are other ones each time, and
 # climbs longer, as what was found on another image is not as good. One network goes on from another body, against the
-# larger balls that this had learned to withstand; one begins anew, as two of one origin make the same mistakes.
+# larger balls that this had learned to withstand; one begins anew, for other mistakes than the first one's.
 EXPERIMENTS["mnist-grown"] = replace(
     EXPERIMENTS["mnist-distilled"],
     start="mnist-black-zone-14",
@@ -481,11 +481,13 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     if experiment.start and len(experiment.starts) != len(members):
         raise ValueError(f"start is {experiment.start!r}, but {experiment.model} has {len(members)} networks that "
                          "begin with another's weights: name as many experiments")  # fmt: skip
+    for member, name in zip(members, experiment.starts, strict=False):  # all, or none; said before hours of training
+        grow(member, build(lookup(EXPERIMENTS, name, "experiment").model, experiment.seed))
     before = {
         name: train(lookup(EXPERIMENTS, name, "experiment"), folder and Path(folder).parent / name, device, label)
         for name in experiment.needs
     }
-    for member, name in zip(members, experiment.starts, strict=False):  # all, or none
+    for member, name in zip(members, experiment.starts, strict=False):
         grow(member, before[name])
     views = (0, 0), (1, 1), (-1, -1)
     teacher = Ensemble([before[name] for name in experiment.teachers], views) if experiment.teachers else None

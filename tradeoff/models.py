@@ -266,12 +266,15 @@ def grow(model: nn.Module, smaller: nn.Module) -> None:
     True
     """
     blocks = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, Refine))
-    weights = smaller.state_dict()
-    kept = {name: value for name, value in model.state_dict().items() if name.startswith(blocks or "\0")}
-    try:
-        model.load_state_dict(kept | weights)
-    except RuntimeError as error:
-        raise ValueError(f"these weights are of another network: {error}") from error
+    mine, weights = model.state_dict(), smaller.state_dict()
+    idle = {name: value for name, value in mine.items() if name.startswith(blocks)}
+    shapes, others = ({name: tuple(value.shape) for name, value in some.items()} for some in (mine, idle | weights))
+    for name in shapes | others:
+        here, there = (some.get(name, "missing") for some in (shapes, others))
+        if here != there:
+            raise ValueError(f"the weights are of another network ({name} is {there} there, {here} here): begin with "
+                             "one that lacks no more than Refine blocks")  # fmt: skip
+    model.load_state_dict(idle | weights)
 
 
 class Ensemble(nn.Module):
