@@ -74,6 +74,8 @@ BEYOND = {
     "mnist-taught": ("l1:14", "l2:2.5"),
     "mnist-pair": ("l1:14", "l2:2.5"),
     "mnist-grown-renewed": ("l1:14", "l2:2.5", "l1:42"),
+    "mnist-grown-even": ("l1:14", "l2:2.5", "l1:42"),
+    "mnist-grown-even-again": ("l1:14", "l2:2.5", "l1:42"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }
@@ -87,10 +89,12 @@ def test_declarations_name_what_exists(name):
         lookup(table, getattr(experiment, key), key)
     assert experiment.watch is None or experiment.watch in FIXED
     if experiment.start:
-        model = build(experiment.model, 0)
-        members = model.members if isinstance(model, Ensemble) else [model]
-        for member, start in zip(members, experiment.starts, strict=True):
-            grow(member, build(EXPERIMENTS[start].model, 0))
+        model, begun = build(experiment.model, 0), [build(EXPERIMENTS[start].model, 0) for start in experiment.starts]
+        if isinstance(model, Ensemble):
+            for member, other in zip(model.members, begun, strict=True):
+                grow(member, other)
+        else:
+            grow(model, *begun)
     assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
     assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
     assert experiment.warmup < experiment.epochs
@@ -406,7 +410,10 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
     "change, message",
     [
         ({"kept": "half"}, "unknown precision of what is kept 'half'"),
-        ({"start": ("tiny", "other")}, r"start is \('tiny', 'other'\), but small_cnn has 1 networks .*: name as many"),
+        (
+            {"start": ("tiny",) * 3, "model": "dead_zone_30_90_pair"},
+            r"start is \('tiny', 'tiny', 'tiny'\), but .*_pair has 2 networks .*: name as many",
+        ),
         (
             {"start": "tiny", "model": "dead_zone_30_90_pair"},
             "start is 'tiny', but .*_pair has 2 networks",
@@ -420,6 +427,17 @@ def test_what_cannot_be_trained_is_refused_before_any_training(change, message, 
     with pytest.raises(ValueError, match=message) as error:
         train(replace(TINY, **change), tmp_path / "run")
     assert tiny == [] and "\n" not in str(error.value)
+
+
+def test_a_network_begins_as_the_mean_of_several(tiny, tmp_path):
+    """Weight for weight, by name, as torch's own averaging of models has it."""
+    made = train(replace(TINY, start=("tiny", "other"), epochs=1, lr=1e-30, warmup=0), tmp_path / "mean")
+    begun = [train(experiments.EXPERIMENTS[name], tmp_path / name) for name in ("tiny", "other")]
+    mean = torch.optim.swa_utils.AveragedModel(begun[0])
+    for one in begun:
+        mean.update_parameters(one)
+    for (name, a), b in zip(made.named_parameters(), mean.module.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-7) and not torch.equal(a, begun[0].get_parameter(name))
 
 
 def test_an_ensemble_begins_as_its_members_and_may_be_kept_in_half_the_memory(tiny, tmp_path, monkeypatch):

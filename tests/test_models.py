@@ -74,6 +74,8 @@ def test_blocks_added_to_a_network_begin_as_the_identity_and_learn():
         with pytest.raises(ValueError, match=f"^the weights are of another network {message}: begin with one .*$"):
             grow(model, other)
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="^there is no network to begin with: give one or more$"):
+        grow(model)
 
 
 def test_an_ensemble_is_the_geometric_mean_over_members_and_views():

@@ -255,9 +255,10 @@ class Refine(nn.Module):
         return x + self.conv2(self.conv1(x).relu())
 
 
-def grow(model: nn.Module, smaller: nn.Module) -> None:
-    """Give the model the weights of another, which may lack its `Refine` blocks: those that were never trained are as
-    if they were not there. Raises ValueError where they differ in more.
+def grow(model: nn.Module, *others: nn.Module) -> None:
+    """Give the model the weights of another, or the mean of those of several, which have been trained on from the same
+    (Wortsman et al. 2022, "Model soups"). They may lack its `Refine` blocks: those that were never trained are as if
+    they were not there. Raises ValueError where they differ in more, or there is none.
 
     >>> small, large = deep_cnn(), deeper_cnn()
     >>> grow(large, small)
@@ -265,16 +266,20 @@ def grow(model: nn.Module, smaller: nn.Module) -> None:
     >>> torch.allclose(large(digits), small(digits))
     True
     """
+    if not others:
+        raise ValueError("there is no network to begin with: give one or more")
     blocks = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, Refine))
-    mine, weights = model.state_dict(), smaller.state_dict()
+    mine = model.state_dict()
     idle = {name: value for name, value in mine.items() if name.startswith(blocks)}
-    shapes, others = ({name: tuple(value.shape) for name, value in some.items()} for some in (mine, idle | weights))
-    for name in shapes | others:
-        here, there = (some.get(name, "missing") for some in (shapes, others))
-        if here != there:
-            raise ValueError(f"the weights are of another network ({name} is {there} there, {here} here): begin with "
-                             "one that lacks no more than Refine blocks")  # fmt: skip
-    model.load_state_dict(idle | weights)
+    begin = [idle | other.state_dict() for other in others]
+    for weights in begin:
+        shapes, found = ({name: tuple(value.shape) for name, value in some.items()} for some in (mine, weights))
+        for name in shapes | found:
+            here, there = (some.get(name, "missing") for some in (shapes, found))
+            if here != there:
+                raise ValueError(f"the weights are of another network ({name} is {there} there, {here} here): begin "
+                                 "with one that lacks no more than Refine blocks")  # fmt: skip
+    model.load_state_dict({name: sum(weights[name] for weights in begin) / len(begin) for name in mine})
 
 
 class Ensemble(nn.Module):
