@@ -48,11 +48,18 @@ class Record:
         return (self.folder / "weights.safetensors").exists() or 0 < len(self.log) == self.epochs
 
     @property
-    def history(self) -> tuple[dict, ...]:
-        """The log, after those of the runs whose weights training began with, if it began with any."""
+    def lineage(self) -> tuple["Record", ...]:
+        """The runs whose weights training began with, and those that these began with, each once and after its own
+        beginnings; itself last."""
         start = re.search(r"\bstart=('[^']+'|\([^)]+\))", self.experiment)
         names = re.findall("'([^']+)'", start[1]) if start else ()
-        return (*(record for name in names for record in read(name, self.folder.parent).history), *self.log)
+        before = {run.name: run for name in names for run in read(name, self.folder.parent).lineage}
+        return (*before.values(), self)
+
+    @property
+    def history(self) -> tuple[dict, ...]:
+        """The logs of its lineage, one after the other."""
+        return tuple(record for run in self.lineage for record in run.log)
 
     def passes(self) -> np.ndarray:
         """The passes of training since it began, after each epoch of `history`, float (epochs,): a forward and a
