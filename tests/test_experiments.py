@@ -96,8 +96,8 @@ def test_declarations_name_what_exists(name):
         else:
             grow(model, *begun)
     assert {EXPERIMENTS[teacher].data for teacher in experiment.teachers} <= {experiment.data}
-    assert experiment.epochs >= 1 + (not experiment.start) and 0 < experiment.lr < 1
-    assert experiment.warmup < experiment.epochs
+    assert experiment.epochs >= (2, 1, 0)[len(experiment.starts[:2])] and 0 < experiment.lr < 1
+    assert experiment.warmup < max(1, experiment.epochs)
     assert 1 <= experiment.test <= (1000 if experiment.data == "digits" else 10_000)
     # Trained against the sets it is evaluated on, every step to the end, with the loss of the max strategy; but flips
     # with two, which are harder to mislead, and what climbs from them with theirs; and at one class with its margin. A
@@ -420,8 +420,9 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
         ),
         ({"start": "tiny", "model": "wide_cnn"}, "the weights are of another network .0.weight is"),
         ({"teachers": ("tinny",)}, "unknown experiment 'tinny', did you mean 'tiny'"),
+        ({"epochs": 0}, "there are no epochs, and no start: give either"),
     ],
-    ids=["kept", "too many", "too few", "another network", "teacher"],
+    ids=["kept", "too many", "too few", "another network", "teacher", "nothing"],
 )
 def test_what_cannot_be_trained_is_refused_before_any_training(change, message, tiny, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
@@ -433,7 +434,7 @@ def test_a_network_begins_as_the_mean_of_several(tiny, tmp_path, monkeypatch):
     """Weight for weight, as torch's own averaging of models has it. A beginning that two of them share is told once."""
     tuned = replace(TINY, start="tiny", epochs=1, warmup=0)
     monkeypatch.setitem(experiments.EXPERIMENTS, "tuned", tuned)
-    made = train(replace(tuned, start=("tiny", "tuned"), lr=1e-30), tmp_path / "mean")
+    made = train(replace(tuned, start=("tiny", "tuned"), epochs=0), tmp_path / "mean")
     begun = [train(experiments.EXPERIMENTS[name], tmp_path / name) for name in ("tiny", "tuned")]
     mean = torch.optim.swa_utils.AveragedModel(begun[0])
     for one in begun:
@@ -442,7 +443,8 @@ def test_a_network_begins_as_the_mean_of_several(tiny, tmp_path, monkeypatch):
         assert torch.allclose(a, b, atol=1e-7) and not torch.equal(a, first)
     record = records.read("mean", tmp_path)
     assert [run.name for run in record.lineage] == ["tiny", "tuned", "mean"]
-    assert len(record.history) == len(record.passes()) == TINY.epochs + 2
+    assert record.finished and not made.training
+    assert len(record.history) == len(record.passes()) == TINY.epochs + 1
 
 
 def test_an_ensemble_begins_as_its_members_and_may_be_kept_in_half_the_memory(tiny, tmp_path, monkeypatch):

@@ -67,9 +67,9 @@ class Experiment:
     `batch`, `warmup` and what follows `watched` are those of `tradeoff.training.fit`; their defaults suit the embedded
     digits. Fine-tuning begins with the weights of the experiment `start`, which is trained where it is missing, or with
     the mean of those of several (of an `Ensemble`, with those of as many, one for each member; see `grow` in
-    `tradeoff.models`); others with weights drawn from the seed. `teachers` are other experiments, trained where they
-    are missing, whose mean over three views of an image is the `teacher` of `fit`. Weights are `kept`, and evaluated,
-    as "float32" or, in half the memory, rounded to "float16".
+    `tradeoff.models`), and without epochs ends there; others begin with weights drawn from the seed. `teachers` are
+    other experiments, trained where they are missing, whose mean over three views of an image is the `teacher` of
+    `fit`. Weights are `kept`, and evaluated, as "float32" or, in half the memory, rounded to "float16".
 
     >>> EXPERIMENTS["digits-linf"].combine, Experiment("digits", epochs=2, seed=1).model
     ('avg', 'small_cnn')
@@ -524,6 +524,8 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
     if experiment.start and members != len(experiment.starts):
         raise ValueError(f"start is {experiment.start!r}, but {experiment.model} has {members} networks that "
                          "begin with another's weights: name as many experiments")  # fmt: skip
+    if not (experiment.epochs or experiment.start):
+        raise ValueError("there are no epochs, and no start: give either")
     # Said before hours of training.
     _begin(model, [build(lookup(EXPERIMENTS, name, "experiment").model, experiment.seed) for name in experiment.starts])
     before = {
@@ -531,6 +533,9 @@ def _fit(experiment, model, device, folder, label) -> tuple[list[dict], str]:
         for name in experiment.needs
     }
     _begin(model, [before[name] for name in experiment.starts])
+    if not experiment.epochs:
+        model.to(device).eval()
+        return [], images.source
     views = (0, 0), (1, 1), (-1, -1)
     teacher = Ensemble([before[name] for name in experiment.teachers], views) if experiment.teachers else None
     if experiment.watch:
@@ -604,7 +609,8 @@ class Training:
             self._forget_evaluations()
             again = " (goes on from its last checkpoint)" if checkpoint.exists() else ""
             source = load(self.experiment.data, "test").source
-            _say(self, f"training {self.experiment.epochs} epochs on {source}{again}")
+            epochs, starts = self.experiment.epochs, ", ".join(self.experiment.starts)
+            _say(self, f"training {epochs} epochs on {source}{again}" if epochs else f"begins and ends with {starts}")
         model = train(self.experiment, self.folder, self.device, _label(self, "training"))
         if not trained:
             _say(self, f"trained in {time.perf_counter() - began:.0f} s")

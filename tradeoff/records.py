@@ -45,7 +45,7 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether training has ended: the weights are there, or, as large ones are not committed, all epochs."""
-        return (self.folder / "weights.safetensors").exists() or 0 < len(self.log) == self.epochs
+        return (self.folder / "weights.safetensors").exists() or len(self.log) == self.epochs
 
     @property
     def lineage(self) -> tuple["Record", ...]:
