@@ -361,8 +361,11 @@ EXPERIMENTS["mnist-grown-renewed"] = replace(
     ),
     epochs=13,
 )  # fmt: skip
-# What that one gained in l2, it lost in linf. The mean of their weights has most of both: on from there, with linf in
-# two attacks, twice by other draws.
+# What that one gained in l2, it lost in linf. The mean of the weights of both has most of either.
+EXPERIMENTS["mnist-grown-mean"] = replace(
+    EXPERIMENTS["mnist-grown"], start=("mnist-grown", "mnist-grown-renewed"), teachers=(), attacks=(), epochs=0
+)
+# On from there, with linf in two attacks, twice by other draws.
 EXPERIMENTS["mnist-grown-even"] = replace(
     EXPERIMENTS["mnist-grown-renewed"],
     start=("mnist-grown", "mnist-grown-renewed"),
