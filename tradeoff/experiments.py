@@ -365,18 +365,6 @@ EXPERIMENTS["mnist-grown-renewed"] = replace(
 EXPERIMENTS["mnist-grown-mean"] = replace(
     EXPERIMENTS["mnist-grown"], start=("mnist-grown", "mnist-grown-renewed"), teachers=(), attacks=(), epochs=0
 )
-# On from there, with linf in two attacks, twice by other draws.
-EXPERIMENTS["mnist-grown-even"] = replace(
-    EXPERIMENTS["mnist-grown-renewed"],
-    start=("mnist-grown", "mnist-grown-renewed"),
-    teachers=("mnist-grown", "mnist-grown-renewed", "mnist-taught"),
-    attacks=(
-        *EXPERIMENTS["mnist-grown-renewed"].attacks,
-        StraightThrough(replace(_CLIMB, S=LINF, loss="margin", targets=1)),
-    ),
-    epochs=6,
-)
-EXPERIMENTS["mnist-grown-even-again"] = replace(EXPERIMENTS["mnist-grown-even"], seed=1)
 EXPERIMENTS["mnist-black-zone-apart"] = replace(_BLACK, epochs=24, attacks=(
     *_BLACK.attacks, replace(_CLIMB, radii=(3, 2, 1))))  # fmt: skip
 EXPERIMENTS["mnist-black-zone-together"] = replace(_BLACK, attacks=(
