@@ -16,7 +16,7 @@ from tradeoff.figures.style import COLOURS, LABELS, PAGE
 from tradeoff.perturbations import PRESETS, Lp
 from tradeoff.records import attacking, read_all, sources, standing
 
-QUICK = {"runs": {"ours": "mnist-grown", "even zone": "mnist-dead-zone",
+QUICK = {"runs": {"ours": "mnist-grown-mean", "even zone": "mnist-dead-zone",
                   "E-AT, softened too": "mnist-e-at-soft", "max": "mnist-max", "MSD": "mnist-msd",
                   "linf": "mnist-linf", "l1": "mnist-l1", "l2": "mnist-l2"},
          "radii": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)}  # fmt: skip
