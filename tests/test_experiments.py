@@ -74,6 +74,7 @@ BEYOND = {
     "mnist-taught": ("l1:14", "l2:2.5"),
     "mnist-pair": ("l1:14", "l2:2.5"),
     "mnist-grown-renewed": ("l1:14", "l2:2.5", "l1:42"),
+    "mnist-grown-even": ("l1:14", "l2:2.5", "l1:42"),
     "mnist-black-zone-16": ("l1:16", "l2:2.8"),
     "mnist-dead-zone-larger": ("l1:14", "l2:2.5"),
 }

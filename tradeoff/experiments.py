@@ -361,6 +361,15 @@ EXPERIMENTS["mnist-grown-renewed"] = replace(
     ),
     epochs=13,
 )  # fmt: skip
+# The same by other draws, with linf in two attacks of seven.
+EXPERIMENTS["mnist-grown-even"] = replace(
+    EXPERIMENTS["mnist-grown-renewed"],
+    attacks=(
+        *EXPERIMENTS["mnist-grown-renewed"].attacks,
+        StraightThrough(replace(_CLIMB, S=LINF, loss="margin", targets=1)),
+    ),
+    seed=1,
+)
 # What that one gained in l2, it lost in linf. The mean of the weights of both has most of either.
 EXPERIMENTS["mnist-grown-mean"] = replace(
     EXPERIMENTS["mnist-grown"], start=("mnist-grown", "mnist-grown-renewed"), teachers=(), attacks=(), epochs=0
