@@ -331,6 +331,25 @@ def test_certificates_that_attacks_contradict(here, monkeypatch):
     )
 
 
+def test_what_was_left_uncertified_is_certified_by_the_same_command(here, monkeypatch, capsys):
+    """Nothing is attacked again, and what is attacked is the same."""
+    certified = []
+
+    def certify(model, x, y, S, *, box):
+        certified.append(str(S))
+        return np.zeros(len(x), dtype=bool)
+
+    monkeypatch.setattr(report, "certify", certify)
+    assert run("--uncertified") == 0 and certified == []
+    first, cells = json.loads(Path("out/report.json").read_text()), Path("out/run/cells.jsonl").read_bytes()
+    assert all(entry["certified"] is None for entry in first["table"].values())
+    assert "certifying" not in capsys.readouterr().err
+    assert run() == 0 and certified == ["linf:0.1", "l1:1"]
+    second = json.loads(Path("out/report.json").read_text())
+    assert second["table"]["union"]["certified"] == 0.0 and second["gains"] == first["gains"]
+    assert Path("out/run/cells.jsonl").read_bytes() == cells and "certifying under l1:1" in capsys.readouterr().err
+
+
 def test_certificates_for_some_sets_only(here, monkeypatch):
     def certify(model, x, y, S, *, box):
         if S.name == "l1":

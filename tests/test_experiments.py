@@ -419,7 +419,7 @@ def test_teachers_are_trained_first_and_their_mean_teaches(tiny, tmp_path, monke
         ),
         ({"start": "tiny", "model": "wide_cnn"}, "the weights are of another network .0.weight is"),
         ({"teachers": ("tinny",)}, "unknown experiment 'tinny', did you mean 'tiny'"),
-        ({"epochs": 0}, "there are no epochs, and no start: give either"),
+        ({"epochs": 0}, "epochs is 0 and start is None: give either"),
     ],
     ids=["kept", "too many", "too few", "another network", "teacher", "nothing"],
 )

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
                         help="evaluate again in chunks of half the size, and count what ends otherwise")  # fmt: skip
     parser.add_argument("--unsteady", action="store_true",
                         help="evaluate a randomised model too, for one of its answers each time")  # fmt: skip
+    parser.add_argument(
+        "--uncertified",
+        action="store_true",
+        help="certify nothing, which on a deep network takes long; without it the same command goes on",
+    )
     parser.add_argument("--device", default="cpu", help="torch device: cpu (default), cuda, cuda:1")
     parser.add_argument("--out", default="out/evaluation", metavar="DIR",
                         help="folder of the report (default: out/evaluation)")  # fmt: skip
@@ -195,7 +200,9 @@ def _make(request: _Request, options) -> tuple[Outcomes, dict]:
     again = f" (goes on, from {run})" if (run / "cells.jsonl").exists() else ""
     _say(f"attacking with {len(request.attacks)} attacks of the suite {options.suite} on the {data}{again}")
     outcomes = _attack(request, options, run, options.chunk, data)
-    certified = _once(run / "certified.json", lambda: _certify(request, outcomes))
+    certified = dict.fromkeys(S for S in outcomes.sets[1:] if "|" not in S)
+    if not options.uncertified:
+        certified = _once(run / "certified.json", lambda: _certify(request, certified))
     masking = _once(run / "masking.json", lambda: _masking(request, options.seed))
     report = {
         "declared": request.declared | {"chunk": outcomes.about["chunk"]},
@@ -237,11 +244,12 @@ def _once(path: Path, compute):
     return read_json(path)
 
 
-def _certify(request: _Request, outcomes: Outcomes) -> dict[str, list[bool] | None]:
-    """For each set that is attacked the examples known to stand, None where no certificate applies."""
-    certified = dict.fromkeys(S for S in outcomes.sets[1:] if "|" not in S)
+def _certify(request: _Request, sets: Iterable[str]) -> dict[str, list[bool] | None]:
+    """For each set the examples known to stand, None where no certificate applies."""
+    certified: dict[str, list[bool] | None] = dict.fromkeys(sets)
     x, y = (part.to(device_of(request.model)) for part in (request.x, request.y))
     for S in certified:
+        _say(f"certifying under {S}")
         try:
             certified[S] = certify(request.model, x, y, parse(S), box=request.box).tolist()
         except ValueError:
